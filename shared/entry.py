@@ -1,0 +1,68 @@
+"""One entry of a stream's log: its id, when it was written, and its events as encoded lines.
+
+The blob is a header line, ``<version> <t_ms>``, and then one line of JSON per event. The same bytes are the
+stream entry's only field in Redis and, after the id, the live message, so that neither is ever encoded twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from shared.events import Event, decode_event, encode_event
+from shared.offset import EntryId, Offset
+
+FORMAT = 1
+FIELD = b"d"
+
+
+class Entry:
+    """An immutable entry. ``lines`` are encoded events; ``cost_bytes`` is what a buffer that holds it is charged."""
+
+    __slots__ = ("_frames", "blob", "id", "lines", "t_ms")
+
+    def __init__(self, entry_id: EntryId, blob: bytes) -> None:
+        """Take an entry as it stands in the log. Raises ``ValueError`` when its header is not ours."""
+        self.id = entry_id
+        self.blob = blob
+        header, *self.lines = blob.split(b"\n")
+        _version, t_ms = header.split(b" ", 1)
+        self.t_ms = int(t_ms)
+        self._frames: dict[str, bytes] = {}
+
+    @property
+    def cost_bytes(self) -> int:
+        """The bytes of memory that holding this entry is charged with."""
+        return 2 * len(self.blob) + 200
+
+    def events(self) -> list[Event]:
+        """Return the decoded events, in order."""
+        return [decode_event(line) for line in self.lines]
+
+    def last_offset(self) -> Offset:
+        """Return the offset of a reader who has the whole entry."""
+        return Offset(self.id, max(len(self.lines) - 1, 0))
+
+    def frames(self, dialect: str) -> bytes | None:
+        """Return the cached wire form for ``dialect``, so that many readers of one stream share one rendering."""
+        return self._frames.get(dialect)
+
+    def keep_frames(self, dialect: str, frames: bytes) -> bytes:
+        """Cache and return the wire form of the whole entry for ``dialect``."""
+        self._frames[dialect] = frames
+        return frames
+
+
+def encode_blob(events: Iterable[Event], t_ms: int) -> bytes:
+    """Return the blob of an entry that holds ``events``, written at ``t_ms`` (Unix milliseconds)."""
+    return blob_of_lines([encode_event(event) for event in events], t_ms)
+
+
+def blob_of_lines(lines: Sequence[bytes], t_ms: int) -> bytes:
+    """Return the blob of an entry whose events are already encoded."""
+    return b"\n".join((b"%d %d" % (FORMAT, t_ms), *lines))
+
+
+def decode_live(payload: bytes) -> Entry:
+    """Return the entry in a live message: its id on the first line, then the blob."""
+    entry_id, blob = payload.split(b"\n", 1)
+    return Entry(EntryId.parse(entry_id), blob)

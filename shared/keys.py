@@ -1,0 +1,52 @@
+"""Every Redis key and channel name. Keys of one stream carry its id as hash tag, so that they share a slot."""
+
+from __future__ import annotations
+
+import hashlib
+
+LEASES = "tr:leases"
+"""Sorted set on the queue Redis: stream id by lease deadline, in ms of Redis TIME."""
+QUEUE = "tr:queue"
+"""The arq queue: job id by due time."""
+WAKE = "tr:wake"
+"""List on the queue Redis: one element per enqueued job, so that a waiting worker picks it up at once."""
+
+
+def record(stream_id: str) -> str:
+    """Return the key of the stream's record."""
+    return f"tr:{{{stream_id}}}:record"
+
+
+def log(stream_id: str) -> str:
+    """Return the key of the stream's log."""
+    return f"tr:{{{stream_id}}}:log"
+
+
+def live(stream_id: str) -> str:
+    """Return the channel on which the stream's entries are published as they are appended."""
+    return f"tr:{{{stream_id}}}:live"
+
+
+def viewers(stream_id: str) -> str:
+    """Return the key of the stream's viewer leases."""
+    return f"tr:{{{stream_id}}}:viewers"
+
+
+def idempotency(tenant: str, key: str) -> str:
+    """Return the key that remembers which stream a tenant's idempotency key started."""
+    return f"tr:idempotency:{tenant}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def tenant_streams(tenant: str) -> str:
+    """Return the key of the tenant's index: stream id by creation time."""
+    return f"tr:tenant:{tenant}:streams"
+
+
+def tenant_active(tenant: str) -> str:
+    """Return the key of the tenant's queued and running streams: stream id by the latest time it can end."""
+    return f"tr:tenant:{tenant}:active"
+
+
+def worker_control(worker_id: str) -> str:
+    """Return the channel on which a worker is told of cancels."""
+    return f"tr:worker:{worker_id}:control"

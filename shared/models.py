@@ -1,0 +1,46 @@
+"""Which models can be asked for, and what must be known of each: its provider, its address and its limits."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+ProviderName = Literal["anthropic", "sim"]
+Continuation = Literal["prefill", "user_turn"]
+
+_NO_PREFILL_FROM = (4, 6)
+_VERSION_DIGITS = 2
+"""Longer numbers in a model name are dates."""
+
+
+class Model(BaseModel):
+    """One model that clients may name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    provider: ProviderName
+    upstream: str | None = Field(None, description="The provider's own name for the model; the alias if not given.")
+    base_url: str | None = Field(None, description="Where the provider listens, if not at its usual address.")
+    max_tokens: int = Field(8192, gt=0, description="Most tokens one answer may have; a larger request is clamped.")
+    continuation: Continuation = Field(
+        "user_turn", description="How a cut answer is continued: by assistant prefill or by a further user turn."
+    )
+    echoes_prefill: bool = Field(default=False, description="The server repeats the prefill at the answer's start.")
+
+
+def default_models(*, anthropic: bool, sim: bool) -> dict[str, Model]:
+    """Return the models offered when none are configured: Claude with a key, the simulator when it is on."""
+    models: dict[str, Model] = {}
+    if anthropic:
+        for name in ("claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-5-5", "claude-haiku-4-5"):
+            models[name] = Model(provider="anthropic", continuation=claude_continuation(name), max_tokens=32_000)
+    if sim:
+        models["sim"] = Model(provider="sim", continuation="prefill")
+    return models
+
+
+def claude_continuation(name: str) -> Continuation:
+    """Return how a Claude model continues a cut answer: models from 4.6 on answer 400 to a prefill."""
+    numbers = tuple(int(part) for part in name.split("-") if part.isdigit() and len(part) <= _VERSION_DIGITS)
+    return "prefill" if numbers and numbers < _NO_PREFILL_FROM else "user_turn"

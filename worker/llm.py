@@ -1,0 +1,61 @@
+"""What a provider is: something that turns a request into canonical events, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from shared.events import Event, Usage
+from shared.models import Model
+
+
+@dataclass(frozen=True)
+class Call:
+    """One provider call: the request as the client made it, and where in the stream its answer goes."""
+
+    model: Model
+    upstream: str
+    """The provider's own name for the model."""
+    messages: Sequence[dict[str, Any]]
+    """The conversation, in the Anthropic Messages shape, with whatever a continuation adds at its end."""
+    max_tokens: int
+    first_block: int = 0
+    """The number of the first block this call opens."""
+    open_text_block: int | None = None
+    """A text block already open in the stream, which this call's first text continues instead of opening one."""
+    prefill: str = ""
+    """The text the last assistant message ends with, for servers that repeat it."""
+    step: int = 1
+    """The number of this call within the stream, counted from 1."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The optional fields of the request: system, temperature, top_p, stop, thinking, tools, tool_choice."""
+    stream_id: str = ""
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How the provider ended the call; always the last thing a call yields, and its absence is a cut."""
+
+    stop_reason: str | None
+    stop_sequence: str | None = None
+    usage: Usage = field(default_factory=Usage)
+
+
+class Provider(Protocol):
+    """One way to reach LLMs. Safe for any number of concurrent calls."""
+
+    def stream(self, call: Call) -> AsyncIterator[Sequence[Event | Finish]]:
+        """Yield the call's events as they arrive: all that one network read brought, together.
+
+        The first is a ``step`` start; blocks are numbered from ``call.first_block``. Deltas are never held back.
+        Ends with a ``Finish`` as the very last item, after ``step`` stop and every ``block_stop``. Raises
+        ``ProviderError`` for any failure, including a stream cut before its own end. Closing the iterator or
+        cancelling the task closes the provider's connection.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections. Idempotent."""
+        ...
