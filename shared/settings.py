@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     # Who may do what
     api_keys: dict[str, SecretStr] = Field(
         {},
-        description="Name of a tenant -> its API key, plain or as 'sha256:<hex>'. Empty: one local tenant, loopback only.",
+        description="Tenant -> its API key, plain or as 'sha256:<hex>'. Empty: one local tenant, loopback only.",
     )
     max_connections: Count = Field(20_000, description="Most open event connections of one relay.")
     max_connections_per_tenant: Count = Field(

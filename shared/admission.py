@@ -1,0 +1,95 @@
+"""Which streams may start and which have ended: limits, idempotency keys and the tenants' indexes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.record import Record
+from shared.scripts import run_script
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Applicant:
+    """A stream that asks to start. ``body_hash`` tells whether a repeated key came with the same request."""
+
+    stream_id: str
+    tenant: str
+    idempotency_key: str | None
+    body_hash: str
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """``repeated`` names the stream that the idempotency key started before, and its body's hash."""
+
+    status: Literal["admitted", "repeated", "tenant full", "full"]
+    stream_id: str = ""
+    body_hash: str = ""
+
+
+class Admission:
+    """The book of active streams, on the queue Redis. Raises ``RedisError``."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        """Use the queue Redis and the limits of ``settings``."""
+        self._redis = redis
+        self._settings = settings
+        self._running_ms = round(settings.running_ttl_s * 1000)
+        self._index_ms = round((settings.running_ttl_s + settings.tombstone_s) * 1000)
+
+    async def admit(self, applicant: Applicant) -> Admitted:
+        """Admit the stream, say which one its key started before, or say what is full. One atomic step.
+
+        An admitted stream is offered to every worker after ``start_grace_s`` even if its job is lost.
+        """
+        index = keys.tenant_streams(applicant.tenant)
+        key = applicant.idempotency_key
+        remembered = index if key is None else keys.idempotency(applicant.tenant, key)
+        answer = await run_script(
+            self._redis,
+            "admit",
+            (keys.LEASES, keys.tenant_active(applicant.tenant), index, remembered),
+            (
+                applicant.stream_id,
+                f"{applicant.stream_id} {applicant.body_hash}",
+                round(self._settings.start_grace_s * 1000),
+                self._running_ms,
+                self._index_ms,
+                self._settings.max_active_per_tenant,
+                self._settings.max_active,
+            ),
+        )
+        status = answer[0].decode()
+        if status == "repeated":
+            stream_id, body_hash = answer[1].decode().split(" ", 1)
+            return Admitted("repeated", stream_id, body_hash)
+        return Admitted(status, applicant.stream_id, applicant.body_hash)
+
+    async def release(self, stream_id: str, record: Record) -> None:
+        """Take an ended stream out of the book; its idempotency key now lives as long as its log. Idempotent."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zrem(keys.LEASES, stream_id)
+        pipe.zrem(keys.tenant_active(record.tenant), stream_id)
+        if record.idempotency:
+            pipe.pexpire(record.idempotency, round(self._settings.ttl_s * 1000))
+        await pipe.execute()
+
+    async def listed(self, tenant: str, newest_ms: float, count: int) -> list[tuple[str, int]]:
+        """Return up to ``count`` of the tenant's streams created at or before ``newest_ms``, newest first."""
+        found = await self._redis.zrevrangebyscore(
+            keys.tenant_streams(tenant), newest_ms, "-inf", start=0, num=count, withscores=True
+        )
+        return [(stream_id.decode(), int(score)) for stream_id, score in found]
+
+    async def forget(self, stream_id: str, tenant: str) -> None:
+        """Take a deleted stream out of the tenant's index."""
+        await self._redis.zrem(keys.tenant_streams(tenant), stream_id)
+
+    async def active(self) -> int:
+        """Return how many streams are queued or running."""
+        return int(await self._redis.zcard(keys.LEASES))

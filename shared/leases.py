@@ -1,0 +1,43 @@
+"""Leases on the queue Redis: who is alive, and what may be taken over. They say when to try; the log decides who."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.scripts import run_script
+from shared.settings import Settings
+
+TakenReason = Literal["lease_expired", "handed_over"]
+
+
+class Leases:
+    """The lease set. One write renews all streams of a worker, however many. Raises ``RedisError``."""
+
+    def __init__(self, redis: Redis, settings: Settings) -> None:
+        """Use the queue Redis and the lease times of ``settings``."""
+        self._redis = redis
+        self._lease_ms = round(settings.lease_s * 1000)
+        self._ttl_ms = round(settings.running_ttl_s * 1000)
+
+    async def renew(self, stream_ids: Sequence[str]) -> None:
+        """Extend the leases by ``lease_s`` from now, re-creating those that Redis has lost."""
+        if stream_ids:
+            await run_script(self._redis, "renew", (keys.LEASES,), (self._lease_ms, self._ttl_ms, *stream_ids))
+
+    async def take_expired(self, most: int) -> list[tuple[str, TakenReason]]:
+        """Take up to ``most`` streams nobody holds, each for one lease, so that one worker at a time tries."""
+        found = await run_script(self._redis, "take_expired", (keys.LEASES,), (self._lease_ms, self._ttl_ms, most))
+        pairs = zip(found[::2], found[1::2], strict=True)
+        return [(stream_id.decode(), cast(TakenReason, reason.decode())) for stream_id, reason in pairs]
+
+    async def hand_over(self, stream_ids: Sequence[str]) -> None:
+        """Offer the streams to every other worker at once, without waiting for expiry."""
+        if stream_ids:
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.zadd(keys.LEASES, dict.fromkeys(stream_ids, 0))
+            pipe.pexpire(keys.LEASES, self._ttl_ms)
+            await pipe.execute()

@@ -1,0 +1,37 @@
+-- Append one entry to each of several streams; an error stops that stream alone.
+-- KEYS: record, log, channel of each stream
+-- ARGV: PUBLISH or SPUBLISH, then per stream: token, attempt, seq, blob, end status ('' unless it ends the stream),
+--       ended_ms, log_ttl_ms, record_ttl_ms
+-- Returns one status a stream: "done", "done cancel", "fenced", "closed", "gone", "tail ID" or "error TEXT".
+local function append(record, log, channel, at)
+  local token, attempt, seq, blob = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
+  local state = redis.call('HMGET', record, 'token', 'ended_ms', 'cancel', 'tenant')
+  if not state[4] then return 'gone' end
+  if state[1] ~= token then return 'fenced' end
+  local id = attempt .. '-' .. ARGV[at + 2]
+  local length = redis.call('XLEN', log)
+  if length >= seq then
+    local same = redis.call('XRANGE', log, id, id)[1]
+    if same and same[2][2] == blob then return state[3] and 'done cancel' or 'done' end
+  end
+  if state[2] then return 'closed' end
+  if length ~= seq - 1 then
+    local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
+    return 'tail ' .. (last and last[1] or '0-0')
+  end
+  local added = redis.pcall('XADD', log, id, 'd', blob)
+  if type(added) == 'table' and added.err then return 'error ' .. added.err end
+  if ARGV[at + 4] ~= '' then
+    redis.call('HSET', record, 'status', ARGV[at + 4], 'ended_ms', ARGV[at + 5])
+    redis.call('HDEL', record, 'request')
+    redis.call('PEXPIRE', record, tonumber(ARGV[at + 7]))
+  end
+  if ARGV[at + 4] ~= '' or seq == 1 then redis.call('PEXPIRE', log, tonumber(ARGV[at + 6])) end
+  redis.call(ARGV[1], channel, id .. '\n' .. blob)
+  return state[3] and 'done cancel' or 'done'
+end
+local answers = {}
+for i = 1, #KEYS / 3 do
+  answers[i] = append(KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], 8 * i - 6)
+end
+return answers

@@ -1,0 +1,235 @@
+"""The log protocol: every command that touches a stream's record, log or viewers. See docs/log-protocol.md.
+
+Ids alone do not fence, so each write is one script that checks the record's writer token, the end, and the length
+of the log. Nothing here retries; ``RedisError`` goes to the caller, who knows how long it may wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.entry import FIELD, Entry, encode_blob
+from shared.events import AttemptEvent, EndEvent, EndStatus, Event
+from shared.offset import NO_ENTRY, EntryId
+from shared.record import Record
+from shared.scripts import Argument, run_script, run_script_each
+from shared.settings import Settings
+
+AppendStatus = Literal["done", "fenced", "closed", "gone", "tail", "error"]
+MAX_APPENDS = 200
+"""Streams per append script: about 1 ms of Redis, so that nobody else waits longer."""
+
+
+@dataclass(frozen=True)
+class Append:
+    """One entry on its way into a log. Frozen once sent: a repeat has the same id and the same bytes."""
+
+    stream_id: str
+    token: str
+    entry: Entry
+    end_status: EndStatus | None = None
+    """Set when the entry holds the end event."""
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What became of an append. ``tail`` is the log's real last entry when it was neither done nor refused."""
+
+    status: AppendStatus
+    cancel_asked: bool = False
+    tail: EntryId = NO_ENTRY
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Who asks for a stream: a fresh random token, for the attempt after ``replaces``."""
+
+    replaces: int
+    token: str
+    worker_id: str
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """The answer to a claim: granted to ``attempt``, or why not, with the latest attempt."""
+
+    status: Literal["granted", "gone", "closed", "cancelled", "stale"]
+    attempt: int
+    follows: EntryId = NO_ENTRY
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a reader of a quiet stream must know: how long the log is and whether it is still there."""
+
+    length: int
+    exists: bool
+    ended: bool
+    attempt: int
+
+
+class StreamLog:
+    """The streams of one Redis. Safe for any number of concurrent calls."""
+
+    def __init__(
+        self, redis: Redis, settings: Settings, *, publish: Literal["PUBLISH", "SPUBLISH"] = "PUBLISH"
+    ) -> None:
+        """Use ``redis`` (no response decoding) and the retention times of ``settings``."""
+        self._redis = redis
+        self._publish = publish
+        self._running_ms = round(settings.running_ttl_s * 1000)
+        self._ended_ms = round(settings.ttl_s * 1000)
+        self._tombstone_ms = round(settings.tombstone_s * 1000)
+
+    async def create(self, stream_id: str, record: Record, first: Entry) -> bool:
+        """Make the record and the log with its first entry; return False when the record exists already.
+
+        Idempotent, and also what restores a stream that Redis has lost.
+        """
+        answer = await run_script(
+            self._redis,
+            "create",
+            (keys.record(stream_id), keys.log(stream_id)),
+            (str(first.id), first.blob, self._running_ms, self._running_ms + self._tombstone_ms, *record.to_fields()),
+        )
+        return cast(bytes, answer) == b"created"
+
+    async def append(self, appends: Sequence[Append]) -> list[Appended]:
+        """Append one entry to each of up to ``MAX_APPENDS`` different streams, in one round trip; an outcome each."""
+        names: list[str] = []
+        arguments: list[Argument] = [self._publish]
+        for one in appends:
+            names += (keys.record(one.stream_id), keys.log(one.stream_id), keys.live(one.stream_id))
+            arguments += (one.token, one.entry.id.attempt, one.entry.id.seq, one.entry.blob)
+            ends = one.end_status is not None
+            arguments += (one.end_status or "", one.entry.t_ms, *self._ttls(ended=ends))
+        answers = await run_script(self._redis, "append", names, arguments)
+        return [_appended(answer.decode(errors="replace")) for answer in answers]
+
+    async def claim(self, stream_id: str, claim: Claim, event: AttemptEvent, t_ms: int) -> Claimed:
+        """Give the stream to a new attempt after ``claim.replaces``, unless that is not the latest, or it has ended.
+
+        ``event.follows`` is filled in by the script. The same token again gets the same grant.
+        """
+        before, after = encode_blob([event], t_ms).split(b'"follows":"', 1)
+        answer = await run_script(
+            self._redis,
+            "claim",
+            (keys.record(stream_id), keys.log(stream_id), keys.live(stream_id)),
+            (
+                self._publish,
+                claim.replaces,
+                claim.token,
+                claim.worker_id,
+                before + b'"follows":"',
+                after[after.index(b'"') :],
+                self._running_ms,
+            ),
+        )
+        follows = EntryId.parse(answer[2]) if answer[0] == b"granted" else NO_ENTRY
+        return Claimed(answer[0].decode(), answer[1], follows)
+
+    async def close(
+        self, stream_id: str, events: Sequence[Event], token: str, t_ms: int, replaces: int | None = None
+    ) -> str:
+        """End the stream from outside its worker, fencing the worker off. ``events`` finish with the end event.
+
+        Returns ``done``, ``gone``, ``closed`` (it had ended) or ``stale`` (``replaces`` is not the latest attempt).
+        """
+        end = events[-1]
+        assert isinstance(end, EndEvent)
+        answer = await run_script(
+            self._redis,
+            "close",
+            (keys.record(stream_id), keys.log(stream_id), keys.live(stream_id)),
+            (
+                self._publish,
+                "" if replaces is None else replaces,
+                token,
+                encode_blob(events, t_ms),
+                end.status,
+                t_ms,
+                *self._ttls(ended=True),
+            ),
+        )
+        return cast(bytes, answer).decode()
+
+    async def ask_cancel(self, stream_id: str, now_ms: int) -> tuple[Literal["asked", "closed", "gone"], str]:
+        """Set the cancel flag; return what became of it and the id of the worker to hurry, if it has one."""
+        answer = await run_script(self._redis, "cancel", (keys.record(stream_id),), (now_ms,))
+        return answer[0].decode(), answer[2].decode()
+
+    async def erase(self, stream_id: str) -> Literal["erased", "running", "gone"]:
+        """Erase an ended stream's log; its record stays as a tombstone."""
+        names = (keys.record(stream_id), keys.log(stream_id), keys.viewers(stream_id))
+        answer = await run_script(self._redis, "erase", names, (self._tombstone_ms,))
+        return cast(Literal["erased", "running", "gone"], answer.decode())
+
+    async def record(self, stream_id: str) -> Record | None:
+        """Return the stream's record, or None when there is none."""
+        found = await self._redis.execute_command("HGETALL", keys.record(stream_id))
+        return Record.from_fields(found) if b"tenant" in found else None
+
+    async def records(self, stream_ids: Sequence[str]) -> list[Record | None]:
+        """Return the records of several streams in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for stream_id in stream_ids:
+            pipe.hgetall(keys.record(stream_id))
+        return [Record.from_fields(found) if b"tenant" in found else None for found in await pipe.execute()]
+
+    async def read(self, stream_id: str, start: EntryId, count: int) -> list[Entry]:
+        """Return up to ``count`` entries from ``start`` on, itself included, in order."""
+        found = await self._redis.xrange(keys.log(stream_id), min=str(start), count=count)
+        return [Entry(EntryId.parse(entry_id), fields[FIELD]) for entry_id, fields in found]
+
+    async def tail(self, stream_id: str) -> EntryId:
+        """Return the id of the last entry, ``NO_ENTRY`` when the log is empty or gone."""
+        found = await self._redis.xrevrange(keys.log(stream_id), count=1)
+        return EntryId.parse(found[0][0]) if found else NO_ENTRY
+
+    async def glance(self, stream_ids: Sequence[str]) -> list[Glance]:
+        """Return how several streams stand, in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for stream_id in stream_ids:
+            pipe.xlen(keys.log(stream_id))
+            pipe.hmget(keys.record(stream_id), ["attempt", "ended_ms"])
+        found = await pipe.execute()
+        states = zip(found[::2], found[1::2], strict=True)
+        return [Glance(length, bool(state[0]), bool(state[1]), int(state[0] or 0)) for length, state in states]
+
+    async def ownership(self, stream_ids: Sequence[str]) -> list[tuple[str | None, bool]]:
+        """Return each stream's writer token and whether its end was asked for, in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        for stream_id in stream_ids:
+            pipe.hmget(keys.record(stream_id), ["token", "cancel"])
+        return [(token.decode() if token else None, bool(cancel)) for token, cancel in await pipe.execute()]
+
+    async def view(self, relay_id: str, leases_ms: Sequence[tuple[str, int]]) -> None:
+        """Renew a relay's viewer leases: stream id and milliseconds each, 0 when its last viewer has left."""
+        calls = [((keys.viewers(one),), (relay_id, lease_ms, self._running_ms)) for one, lease_ms in leases_ms]
+        await run_script_each(self._redis, "view", calls)
+
+    async def unviewed_ms(self, stream_ids: Sequence[str]) -> list[int]:
+        """Return since when nobody views each stream: 0 while somebody does, -1 when nobody ever did."""
+        calls: list[tuple[Sequence[str], Sequence[Argument]]] = [((keys.viewers(one),), ()) for one in stream_ids]
+        answers = await run_script_each(self._redis, "abandoned", calls)
+        return [answer if isinstance(answer, int) else 0 for answer in answers]
+
+    def _ttls(self, *, ended: bool) -> tuple[int, int]:
+        """Return the time to live of a log and of its record, in milliseconds."""
+        log_ms = self._ended_ms if ended else self._running_ms
+        return log_ms, log_ms + self._tombstone_ms
+
+
+def _appended(answer: str) -> Appended:
+    """Return the outcome in one status line of the append script."""
+    status, _, rest = answer.partition(" ")
+    if status == "tail":
+        return Appended("tail", tail=EntryId.parse(rest))
+    return Appended(cast(AppendStatus, status), cancel_asked=rest == "cancel", detail=rest)
