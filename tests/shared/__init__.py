@@ -1,0 +1,1 @@
+"""Tests of what relays, workers and clients agree on; one module per module of ``shared/``."""
