@@ -122,6 +122,11 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("ANTHROPIC_API_KEY", "TAILRACE_ANTHROPIC_API_KEY"),
         description="Key of the Anthropic API; read from ANTHROPIC_API_KEY.",
     )
+    anthropic_base_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("ANTHROPIC_BASE_URL", "TAILRACE_ANTHROPIC_BASE_URL"),
+        description="Where the Anthropic API is, for models that name no base_url; read from ANTHROPIC_BASE_URL.",
+    )
     sim: bool = Field(default=False, description="Offer the simulated provider, for load and fault tests.")
     models: dict[str, Model] = Field({}, description="Models by alias, replacing the built-in ones.")
     default_model: str | None = Field(None, description="Model of a request that names none; the first one if not set.")
