@@ -10,7 +10,7 @@ class TailraceError(Exception):
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(self, message: str, *, retry_after_s: float | None = None, stream_id: str | None = None) -> None:
         """Take the sentence for the client, when to come back, and the stream it is about."""
@@ -20,13 +20,17 @@ class TailraceError(Exception):
         self.stream_id = stream_id
 
     def body(self) -> dict[str, object]:
-        """Return the JSON shape every error has, over HTTP and as an event."""
+        """Return the JSON body of an HTTP error."""
+        return {"error": self.fields()}
+
+    def fields(self) -> dict[str, object]:
+        """Return what every error tells, over HTTP and as an event."""
         error: dict[str, object] = {"code": self.code, "message": self.message, "retryable": self.retryable}
         if self.retry_after_s is not None:
             error["retry_after_s"] = self.retry_after_s
         if self.stream_id is not None:
             error["stream_id"] = self.stream_id
-        return {"error": error}
+        return error
 
 
 class InvalidRequestError(TailraceError):
@@ -122,6 +126,7 @@ class ProviderError(TailraceError):
         """Take the sentence, the failure's ``kind`` (a metric label, e.g. ``overloaded``), and how to go on."""
         super().__init__(message, retry_after_s=retry_after_s)
         self.kind = kind
+        self.retryable = retryable
         self.can_retry = retryable
 
 

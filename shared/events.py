@@ -171,7 +171,9 @@ Event = KnownEvent | UnknownEvent
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[KnownEvent] = msgspec.json.Decoder(KnownEvent)
-_TYPE_AT = len(b'{"type":"')
+_PREFIX = b'{"type":"'
+_TYPE_AT = len(_PREFIX)
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 KNOWN_TYPES = frozenset(
     ("start", "attempt", "step", "block_start", "delta", "block_stop", "usage", "data", "reset", "error", "end")
 )
@@ -179,11 +181,18 @@ KNOWN_TYPES = frozenset(
 
 def encode_event(event: Event) -> bytes:
     """Return the event's one-line JSON, ``type`` first."""
-    return event.raw if isinstance(event, UnknownEvent) else _encoder.encode(event)
+    line = event.raw if isinstance(event, UnknownEvent) else _encoder.encode(event)
+    if b"\n" in line or b"\r" in line:
+        # Only a provider's raw JSON can bring them, and there only between tokens; inside a line they would end it.
+        line = line.translate(_ONE_LINE)
+    return line
 
 
 def event_type(line: bytes) -> str:
-    """Return the type of an encoded event without decoding it."""
+    """Return the type of an encoded event without decoding it. Raises ``ValueError`` when it is no event."""
+    if not line.startswith(_PREFIX):
+        message = "not an event: its first key is not a type"
+        raise ValueError(message)
     return line[_TYPE_AT : line.index(b'"', _TYPE_AT)].decode()
 
 

@@ -8,8 +8,8 @@ from base64 import b32encode
 from typing import NamedTuple
 
 _STREAM_ID = re.compile(r"[a-z2-7]{26}")
-_ENTRY_ID = re.compile(r"(\d{1,10})-(\d{1,10})")
-_OFFSET = re.compile(r"([a-z2-7]{4})-(\d{3})-(\d{8})-(\d{3})")
+_ENTRY_ID = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
+_OFFSET = re.compile(r"([a-z2-7]{4})-([0-9]{3})-([0-9]{8})-([0-9]{3})")
 MAX_ATTEMPT = 999
 MAX_SEQ = 99_999_999
 MAX_EVENTS_PER_ENTRY = 1000

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 Interruption = Literal["continue", "restart", "fail"]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-JsonObject = dict[str, JsonValue]
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    """Refuse NaN and infinity: JSON has neither, yet the parser takes them and would write them back as null."""
+    unseen = [value]
+    while unseen:
+        item = unseen.pop()
+        if isinstance(item, float) and not isfinite(item):
+            message = "numbers must be finite"
+            raise ValueError(message)
+        if isinstance(item, (dict, list)):
+            unseen.extend(item.values() if isinstance(item, dict) else item)
+    return value
+
+
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 
 
 class CancelAfter(BaseModel):

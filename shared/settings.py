@@ -10,7 +10,7 @@ import re
 from typing import Annotated, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
 from shared.models import Model, default_models
@@ -25,7 +25,12 @@ class Settings(BaseSettings):
     """All settings, each with its unit and default. Can be built in a test from keyword arguments alone."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TAILRACE_", env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
+        env_prefix="TAILRACE_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="forbid",
+        populate_by_name=True,
+        hide_input_in_errors=True,  # the input is what the secrets are written in
     )
 
     # Redis
@@ -139,8 +144,15 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_what_cannot_work(self) -> Self:
+        keys = [key.get_secret_value() for key in self.api_keys.values()]
+        digests = set(self.key_digests().values())
         problems = {
             "host may leave loopback only when api_keys are set": self.host not in _LOOPBACK and not self.api_keys,
+            "api_keys must not be empty": hashlib.sha256().digest() in digests,
+            "api_keys must not be the same for two tenants": len(digests) < len(keys),
+            "api_keys that begin with sha256: need 64 lower-case hexadecimal digits after it": any(
+                key.startswith("sha256:") and _SHA256.fullmatch(key) is None for key in keys
+            ),
             "linger_s must be shorter than ttl_s": self.linger_s >= self.ttl_s,
             "ttl_s must not exceed running_ttl_s": self.ttl_s > self.running_ttl_s,
             "detached_s must be at least lease_s": self.detached_s < self.lease_s,
@@ -174,8 +186,10 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_sentence, error.errors(include_input=False)))) from None
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+    except SettingsError as error:  # a list or map whose text is not even JSON; the message names it in passing
+        found = re.search(r'field "(\w+)"', str(error))
+        message = f"TAILRACE_{found[1].upper()}: must be JSON" if found else str(error)
+        raise ConfigurationError(message) from None
 
 
 def _sentence(problem: object) -> str:
