@@ -26,6 +26,8 @@ class Call:
     """A text block already open in the stream, which this call's first text continues instead of opening one."""
     prefill: str = ""
     """The text the last assistant message ends with, for servers that repeat it."""
+    overlap: str = ""
+    """White space the open block ends with and the prefill had to leave out; dropped where the answer repeats it."""
     step: int = 1
     """The number of this call within the stream, counted from 1."""
     options: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,235 @@
+"""A local server that speaks the Anthropic Messages API as the wire has it, and fails as it is told to.
+
+In a test: ``async with MessagesServer() as server``, then ``server.base_url``, ``server.calls`` and
+``server.say(Script(...))``. As a process: ``python -m tests.messages_server --port 0`` prints its address as a line of
+JSON, and ``GET /calls`` tells what was asked. A last user message that is a script as JSON is answered by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import struct
+import sys
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.messages_script import Frame, Script, error_body, frame, frames, whole_text
+
+_RESET = struct.pack("ii", 1, 0)
+_NO_PREFILL = "claude-"
+"""Models whose name begins so refuse a prefill, as Claude 4.6 and later do."""
+
+
+@dataclass
+class RecordedCall:
+    """One request that the server has had."""
+
+    body: dict[str, Any]
+    headers: dict[str, str]
+    sent_frames: int = 0
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+    """The answer was sent to its end, or to its scripted fault."""
+    disconnected: asyncio.Event = field(default_factory=asyncio.Event)
+    """The client has gone before that."""
+
+
+class MessagesServer:
+    """The server; an async context manager that serves on a free loopback port unless told another."""
+
+    def __init__(self, port: int = 0, default: Script | None = None) -> None:
+        """Take the port and the script for requests that bring none."""
+        self.calls: list[RecordedCall] = []
+        self.base_url = ""
+        self.most_at_once = 0
+        self._at_once = 0
+        self._port = port
+        self._default = default or Script()
+        self._scripts: deque[Script] = deque()
+        self._conversations: Counter[str] = Counter()
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_get("/calls", self._told_calls)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+
+    def say(self, *scripts: Script) -> None:
+        """Answer the next calls, one each, by these scripts, whatever they ask."""
+        self._scripts.extend(scripts)
+
+    async def __aenter__(self) -> Self:
+        """Begin to listen."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.base_url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        await self._runner.cleanup()
+
+    async def _told_calls(self, _request: web.Request) -> web.Response:
+        return web.json_response({"calls": [call.body for call in self.calls], "most_at_once": self.most_at_once})
+
+    async def _messages(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        call = RecordedCall(body, {name.lower(): value for name, value in request.headers.items()})
+        self.calls.append(call)
+        if problem := _problem(body):
+            return web.json_response(error_body("invalid_request_error", problem), status=400)
+        script, said = self._script(body)
+        if script.status != 200:
+            told = error_body(script.error_type, script.error_message, script.error_details)
+            return web.json_response(told, status=script.status, headers=script.headers)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await _Answer(request, call, script).send(frames(script, body, said))
+        except (asyncio.CancelledError, ConnectionError):
+            call.disconnected.set()
+            raise
+        finally:
+            self._at_once -= 1
+
+    def _script(self, body: dict[str, Any]) -> tuple[Script, str]:
+        """Return the script for a request, without its faults if this call is not to have them, and what was said."""
+        asked, said = _asked(body["messages"])
+        script = self._scripts.popleft() if self._scripts else Script.parse(asked) or self._default
+        self._conversations[asked] += 1
+        if script.attempts and self._conversations[asked] not in script.attempts:
+            script = script.whole()
+        return script, said if whole_text(script).startswith(said) else ""
+
+
+class _Answer:
+    """Sends one answer: paced, and with its fault."""
+
+    def __init__(self, request: web.Request, call: RecordedCall, script: Script) -> None:
+        self._request = request
+        self._call = call
+        self._script = script
+        self._response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+
+    async def send(self, told: Iterator[Frame]) -> web.StreamResponse:
+        """Send the frames."""
+        script, loop = self._script, asyncio.get_running_loop()
+        await self._response.prepare(self._request)
+        start, first = loop.time() + script.first_token_ms / 1000, None
+        for number, piece in enumerate(told):
+            if script.cut_at == number:
+                return await self._cut()
+            if script.stall_at == number:
+                await self._stall()
+            if script.error_at == number:
+                error = error_body(script.error_type, script.error_message)
+                await self._write(frame("error", error, script.newline).data)
+                break
+            if piece.token is not None:
+                first = piece.token if first is None else first
+                due = start + (piece.token - first) / script.per_second if script.per_second else start
+                if (wait_s := due - loop.time()) > 0:
+                    await asyncio.sleep(wait_s)
+            await self._write(piece.data)
+            self._call.sent_frames += 1
+        await self._response.write_eof()
+        self._call.finished.set()
+        return self._response
+
+    async def _write(self, data: bytes) -> None:
+        size = self._script.bytes_per_write or len(data)
+        for at in range(0, len(data), size):
+            await self._response.write(data[at : at + size])
+            if self._script.bytes_per_write:
+                await asyncio.sleep(0)  # so that each piece is a write, and mostly a read, of its own
+
+    async def _stall(self) -> None:
+        """Say nothing more, or nothing but pings, until the client goes."""
+        pause_s = self._script.stall_pings_s
+        while True:
+            await asyncio.sleep(pause_s or 3600)
+            await self._write(frame("ping", {}).data)
+
+    async def _cut(self) -> web.StreamResponse:
+        """End the connection in the way the script names."""
+        transport = self._request.transport
+        assert transport is not None
+        self._call.finished.set()
+        if self._script.cut == "eof":
+            await self._response.write_eof()
+        elif self._script.cut == "close":
+            transport.close()
+        else:
+            raw: socket.socket = transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            transport.abort()
+        return self._response
+
+
+def _asked(messages: list[dict[str, Any]]) -> tuple[str, str]:
+    """Return the last real question, and what an interrupted answer to it has said already."""
+    said = ""
+    for message in reversed(messages):
+        text = _text_of(message)
+        if message["role"] == "assistant":
+            said = text + said
+        elif not text.startswith("Your previous response was interrupted"):
+            return text, said
+    return "", said
+
+
+def _text_of(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
+
+
+def _problem(body: dict[str, Any]) -> str | None:
+    """Return what the API would say is wrong with a request, if anything."""
+    messages = body.get("messages")
+    if not messages or not isinstance(body.get("max_tokens"), int) or body["max_tokens"] < 1:
+        return "messages and max_tokens are required"
+    if body.get("stream") is not True:
+        return "this server streams only"
+    budget = body.get("thinking", {}).get("budget_tokens", 0)
+    if budget >= body["max_tokens"]:
+        return "max_tokens must be greater than thinking.budget_tokens"
+    for message in messages:
+        for block in message["content"] if isinstance(message["content"], list) else []:
+            if block.get("type") == "text" and not block["text"].strip():
+                return "text content blocks must contain non-whitespace text"
+    if messages[-1]["role"] == "assistant":
+        if body["model"].startswith(_NO_PREFILL):
+            return "This model does not support assistant message prefill."
+        if _text_of(messages[-1]) != _text_of(messages[-1]).rstrip():
+            return "final assistant content cannot end with trailing whitespace"
+    return None
+
+
+async def _serve(port: int) -> None:
+    async with MessagesServer(port) as server:
+        sys.stdout.write(json.dumps({"event": "messages.listening", "url": server.base_url}) + "\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    try:
+        asyncio.run(_serve(parser.parse_args().port))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The Anthropic Messages API, and every server that speaks it, through the ``anthropic`` SDK.
+
+The SDK makes the call: address, authentication, connections, errors. The answer's bytes are decoded by us, because
+its event objects cost about twenty times as much. It never retries: a retry is a new attempt in the stream's log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import math
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import anthropic
+import httpx2
+
+from shared.errors import ProviderError
+from shared.events import Event
+from worker import provider_errors
+from worker.llm import Call, Finish
+from worker.messages_decoder import MessagesDecoder
+from worker.providers.patience import Patience
+
+DEFAULT_URL = "https://api.anthropic.com"
+
+_CONNECT_S = 10.0
+_KEEP_IDLE_S = 15.0
+"""How long an idle connection is kept for the next call; longer invites the server to close it under a request."""
+_LAST_READ_S = 0.1
+"""How long the end of the body is waited for after the end of the answer, to keep the connection."""
+_BROKEN = (httpx2.HTTPError, aiohttp.ClientError, OSError)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long the provider may take, and how many calls may run at once."""
+
+    first_token_s: float
+    """From the call to the first piece of the answer. Pings and the message's head are not pieces of it."""
+    idle_s: float
+    """Silence afterwards. Here every byte counts, pings too: they are how the provider says that it is at work."""
+    calls: int
+
+
+class AnthropicProvider:
+    """One Messages server. Safe for ``limits.calls`` concurrent calls."""
+
+    def __init__(self, *, api_key: str, limits: Limits, base_url: str = DEFAULT_URL) -> None:
+        """Take the key and the address. Opens no connection yet."""
+        self._limits = limits
+        # The transport's own pool would queue calls beyond its limit (100 when none is given), unseen.
+        pool = httpx2.Limits(
+            max_connections=limits.calls, max_keepalive_connections=None, keepalive_expiry=_KEEP_IDLE_S
+        )
+        timeout = httpx2.Timeout(None, connect=_CONNECT_S)  # the other waits are limited by Patience
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key,
+            base_url=base_url,
+            max_retries=0,
+            timeout=timeout,
+            open_telemetry=False,
+            http_client=anthropic.DefaultAioHttpClient(limits=pool, timeout=timeout),
+        )
+
+    async def stream(self, call: Call) -> AsyncGenerator[Sequence[Event | Finish], None]:
+        """Yield the answer's events as they arrive; see ``Provider``. Leaving early closes the connection at once."""
+        decoder = MessagesDecoder(call)
+        loop = asyncio.get_running_loop()
+        first_by = loop.time() + self._limits.first_token_s
+        async with AsyncExitStack() as stack:
+            patience = Patience()
+            stack.callback(patience.close)
+            chunks = await self._open(call, stack, patience.until(first_by))
+            while not decoder.finished:
+                patience.until(loop.time() + self._limits.idle_s if decoder.begun else first_by)
+                try:
+                    batch = decoder.feed(await self._read(chunks, patience, begun=decoder.begun))
+                except ProviderError:
+                    if last := decoder.rest():
+                        yield last
+                    raise
+                if batch:
+                    yield batch
+            with suppress(TimeoutError, *_BROKEN), patience.until(loop.time() + _LAST_READ_S):
+                await anext(chunks, None)
+
+    async def _open(self, call: Call, stack: AsyncExitStack, patience: Patience) -> AsyncGenerator[bytes, None]:
+        """Send the call and return the body's chunks; ``stack`` closes both. Raises ``ProviderError``."""
+        try:
+            with patience:
+                response = await stack.enter_async_context(
+                    self._client.messages.with_streaming_response.create(
+                        model=call.upstream,
+                        messages=call.messages,  # type: ignore[arg-type]  # as the client wrote them
+                        max_tokens=call.max_tokens,
+                        stream=True,
+                        # Not as named parameters: the SDK has none for temperature and top_p, and looks into others.
+                        extra_body=_body(call.options),
+                        extra_headers={"accept-encoding": "identity"},
+                    )
+                )
+        except TimeoutError:
+            raise provider_errors.never_began(self._limits.first_token_s) from None
+        except anthropic.APIStatusError as error:
+            wait_s = retry_after_s(error.response.headers)
+            message = error.api_message if isinstance(error.api_message, str) else None
+            raise provider_errors.refused(error.status_code, message, error.error_code, wait_s) from None
+        except (anthropic.APIConnectionError, *_BROKEN) as error:
+            raise provider_errors.unreachable() from error
+        except ValueError as error:  # what JSON cannot hold, such as half of a surrogate pair
+            raise provider_errors.refused(400, str(error), None, None) from None
+        return await stack.enter_async_context(aclosing(response.http_response.aiter_bytes()))
+
+    async def _read(self, chunks: AsyncGenerator[bytes, None], patience: Patience, *, begun: bool) -> bytes:
+        """Return the next chunk. Raises ``ProviderError`` when there is none, or none in time."""
+        try:
+            with patience:
+                return await anext(chunks)
+        except TimeoutError:
+            if begun:
+                raise provider_errors.fell_silent(self._limits.idle_s) from None
+            raise provider_errors.never_began(self._limits.first_token_s) from None
+        except StopAsyncIteration:
+            raise provider_errors.cut() from None
+        except _BROKEN as error:
+            raise provider_errors.cut() from error
+
+    async def aclose(self) -> None:
+        """Close the connections. Idempotent."""
+        await self._client.close()
+
+
+def _body(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the request's optional fields under the names the API has for them."""
+    return {"stop_sequences" if name == "stop" else name: value for name, value in options.items()}
+
+
+def retry_after_s(headers: httpx2.Headers) -> float | None:
+    """Return how many seconds the provider asks to wait, from either of the two headers it may use."""
+    if (wait_s := _number(headers.get("retry-after-ms"))) is not None:
+        return wait_s / 1000
+    header = headers.get("retry-after")
+    if header is None or (wait_s := _number(header)) is not None:
+        return wait_s if header else None
+    date = email.utils.parsedate_tz(header)
+    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+
+
+def _number(text: str | None) -> float | None:
+    """Return the non-negative finite number in ``text``, if it is one."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -1,0 +1,52 @@
+"""Which provider serves which model: one instance per server, made from the settings."""
+
+from __future__ import annotations
+
+from shared.errors import ConfigurationError
+from shared.models import Model
+from shared.settings import Settings
+from worker.llm import Provider
+from worker.providers.anthropic import DEFAULT_URL, AnthropicProvider, Limits
+from worker.providers.sim import SimProvider
+
+_NO_KEY = "none"
+"""Sent to servers other than the Anthropic API: they are not to see its key, and the SDK insists on some."""
+
+
+class Providers:
+    """The providers of all models that the settings offer. Models of one server share its connections."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make them. Opens no connection. Raises ``ConfigurationError`` for a model that could never be called."""
+        self._settings = settings
+        # Twice the slots, so that a call never waits for the connection of one that is just ending.
+        self._limits = Limits(settings.first_token_timeout_s, settings.idle_timeout_s, 2 * settings.worker_slots)
+        self._providers: dict[tuple[str, str | None], Provider] = {}
+        for alias, model in settings.offered_models().items():
+            if _server(model) not in self._providers:
+                self._providers[_server(model)] = self._make(alias, model)
+
+    def of(self, model: Model) -> Provider:
+        """Return the provider that serves ``model``, one of those the settings offer."""
+        return self._providers[_server(model)]
+
+    def _make(self, alias: str, model: Model) -> Provider:
+        if model.provider == "sim":
+            return SimProvider(stall_s=self._settings.idle_timeout_s)
+        if model.base_url is not None:
+            return AnthropicProvider(api_key=_NO_KEY, limits=self._limits, base_url=model.base_url)
+        key = self._settings.anthropic_api_key
+        if key is None:
+            message = f"the model {alias!r} needs ANTHROPIC_API_KEY, or a base_url of a server that needs no key"
+            raise ConfigurationError(message)
+        base_url = self._settings.anthropic_base_url or DEFAULT_URL
+        return AnthropicProvider(api_key=key.get_secret_value(), limits=self._limits, base_url=base_url)
+
+    async def aclose(self) -> None:
+        """Close every provider's connections. Idempotent."""
+        for provider in self._providers.values():
+            await provider.aclose()
+
+
+def _server(model: Model) -> tuple[str, str | None]:
+    return model.provider, model.base_url
