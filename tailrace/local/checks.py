@@ -63,7 +63,7 @@ async def check_own_redis(settings: Settings) -> list[str]:
         raise ConfigurationError(message) from None
     finally:
         for client in clients:
-            await client.aclose()
+            await client.aclose(close_connection_pool=True)
     return [warning for warning in warnings if warning]
 
 

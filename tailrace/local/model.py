@@ -41,14 +41,16 @@ def is_installed() -> bool:
 
 
 def local_model(port: int) -> Model:
-    """Return the model whose server listens on ``port``. llama.cpp continues a prefill, and repeats it first."""
+    """Return the model whose server listens on ``port``.
+
+    llama.cpp continues a prefill, and echoes it only where it does not stream; workers always stream.
+    """
     return Model(
         provider="anthropic",
         upstream=ALIAS,
         base_url=f"http://127.0.0.1:{port}",
         max_tokens=2048,
         continuation="prefill",
-        echoes_prefill=True,
     )
 
 

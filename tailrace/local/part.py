@@ -67,19 +67,22 @@ class Part:
         self._program = program
 
     async def end(self, hurry: asyncio.Event) -> None:
-        """Stop the program: SIGTERM, then SIGKILL after its ``stop_s`` or at once when ``hurry`` is set."""
-        if self._task is None:
-            return
+        """Stop the program: SIGTERM, then SIGKILL after its ``stop_s`` or at once when ``hurry`` is set. Idempotent."""
         self._ending.set()
+        if self._task is not None:
+            await self._end_task(self._task, hurry)
+        self._log.close()
+
+    async def _end_task(self, task: asyncio.Task[None], hurry: asyncio.Event) -> None:
         if self._run:
             self._run.ask_to_stop()
         hurried = asyncio.create_task(hurry.wait(), name=f"hurry {self.name}")
-        await asyncio.wait({hurried, self._task}, timeout=self._program.stop_s, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({hurried, task}, timeout=self._program.stop_s, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if self._run:
             self._run.kill()
         with suppress(PartError):  # whoever waits for the task has it already
-            await self._task
+            await task
 
     async def _keep_running(self) -> None:
         crashes: deque[float] = deque(maxlen=_MAX_CRASHES)

@@ -82,7 +82,7 @@ class Run:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM; without effect when the process has ended."""
-        if self._process.returncode is None:
+        with suppress(ProcessLookupError):
             self._process.terminate()
 
     def kill(self) -> None:

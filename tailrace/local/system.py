@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import sys
+from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,9 +80,11 @@ class System:
     async def _install_model(self) -> None:
         if not model.is_wanted(self._settings) or model.is_installed():
             return
-        log = PartLog(self._state.logs / "install.log")
-        async with self._progress.step("Installing the local model (130 MB, only this once)"):
-            await model.install(model.LOCK_FILE, self._scratch, log, self._progress)
+        log_file = self._state.logs / "install.log"
+        doing = "Installing the local model (130 MB, only this once)"
+        with closing(PartLog(log_file)) as log:
+            async with self._progress.step(doing):
+                await model.install(model.LOCK_FILE, self._scratch, log, self._progress)
 
     async def _start_backends(self, *, own_redis: bool) -> tuple[str, dict[str, Model]]:
         """Start what the services need; return Redis's URL and the models, none where the built-in ones are right."""

@@ -1,0 +1,1 @@
+"""Tests of what users type and import."""
