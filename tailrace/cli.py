@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from shared.errors import ConfigurationError, TailraceError
+from tailrace.client_errors import ConnectionLostError
 from tailrace.commands import ask, follow, services, settings, status
 from tailrace.commands.terminal import say
 
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = args.run(args)
         sys.stdout.flush()
+    except ConnectionLostError as error:
+        say(f"{error}; is a relay running there? 'tailrace run' starts one, --url or TAILRACE_URL names another")
+        return FAILED
     except (ConfigurationError, TailraceError) as error:
         say(str(error))
         return FAILED

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tailrace.commands.services import Commands
 
 _MASK = "********"
-_PASSWORD = re.compile(r"(?<=://)([^/@\s]*:)?[^/@\s]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s\"]*(?=@)|(?<=password=)[^&\s\"]*")
 _UNITS = {"_s": "seconds", "_ms": "milliseconds", "_bytes": "bytes", "_entries": "entries", "_url": "URL"}
 
 
@@ -62,10 +62,10 @@ def _shown(name: str, value: Any) -> str:
     if value is None:
         return "not set"
     if isinstance(value, SecretStr):
-        return _PASSWORD.sub(f"{_MASK}@", value.get_secret_value()) if name.endswith("_url") else _MASK
+        return _CREDENTIALS.sub(_MASK, value.get_secret_value()) if name.endswith("_url") else _MASK
     if isinstance(value, str):
         return value
-    return _PASSWORD.sub(f"{_MASK}@", json.dumps(value, default=_plain))
+    return _CREDENTIALS.sub(_MASK, json.dumps(value, default=_plain))
 
 
 def _plain(value: Any) -> Any:
