@@ -79,10 +79,10 @@ class Admission:
             pipe.pexpire(record.idempotency, round(self._settings.ttl_s * 1000))
         await pipe.execute()
 
-    async def listed(self, tenant: str, newest_ms: float, count: int) -> list[tuple[str, int]]:
-        """Return up to ``count`` of the tenant's streams created at or before ``newest_ms``, newest first."""
+    async def listed(self, tenant: str, newest_ms: float, skip: int, count: int) -> list[tuple[str, int]]:
+        """Return the tenant's streams from ``newest_ms`` back, newest first: ``count`` after the first ``skip``."""
         found = await self._redis.zrevrangebyscore(
-            keys.tenant_streams(tenant), newest_ms, "-inf", start=0, num=count, withscores=True
+            keys.tenant_streams(tenant), newest_ms, "-inf", start=skip, num=count, withscores=True
         )
         return [(stream_id.decode(), int(score)) for stream_id, score in found]
 

@@ -90,7 +90,7 @@ class Answer:
     """When the first attempt began, Unix milliseconds; likewise the next two."""
     first_token_ms: int | None = None
     ended_ms: int | None = None
-    _usage: dict[int, Usage] = field(default_factory=dict)
+    usage_by_step: dict[int, Usage] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -100,7 +100,7 @@ class Answer:
     @property
     def usage(self) -> Usage:
         """Tokens used so far, over all attempts."""
-        return sum(self._usage.values(), Usage())
+        return sum(self.usage_by_step.values(), Usage())
 
     def apply_entry(self, entry: Entry) -> None:
         """Take in one entry of the log and move the offset to its end."""
@@ -123,7 +123,7 @@ class Answer:
             case ResetEvent():
                 self.blocks = [block for block in self.blocks if block.block < event.keep_blocks]
             case UsageEvent():
-                self._usage[event.step] = event.usage
+                self.usage_by_step[event.step] = event.usage
             case _:
                 self._advance(event, t_ms)
 

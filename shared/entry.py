@@ -16,23 +16,25 @@ FIELD = b"d"
 
 
 class Entry:
-    """An immutable entry. ``lines`` are encoded events; ``cost_bytes`` is what a buffer that holds it is charged."""
+    """An immutable entry of a log."""
 
-    __slots__ = ("_frames", "blob", "id", "lines", "t_ms")
+    __slots__ = ("_frames", "_lines", "blob", "id", "t_ms")
 
     def __init__(self, entry_id: EntryId, blob: bytes) -> None:
         """Take an entry as it stands in the log. Raises ``ValueError`` when its header is not ours."""
         self.id = entry_id
         self.blob = blob
-        header, *self.lines = blob.split(b"\n")
-        _version, t_ms = header.split(b" ", 1)
+        _version, t_ms = blob[: blob.index(b"\n")].split(b" ", 1)
         self.t_ms = int(t_ms)
+        self._lines: list[bytes] | None = None
         self._frames: dict[str, bytes] = {}
 
     @property
-    def cost_bytes(self) -> int:
-        """The bytes of memory that holding this entry is charged with."""
-        return 2 * len(self.blob) + 200
+    def lines(self) -> list[bytes]:
+        """The encoded events; split on first use, since a writer never asks."""
+        if self._lines is None:
+            self._lines = self.blob.split(b"\n")[1:]
+        return self._lines
 
     def events(self) -> list[Event]:
         """Return the decoded events, in order."""

@@ -34,6 +34,10 @@ class Leases:
         pairs = zip(found[::2], found[1::2], strict=True)
         return [(stream_id.decode(), cast(TakenReason, reason.decode())) for stream_id, reason in pairs]
 
+    async def drop(self, stream_id: str) -> None:
+        """Forget a stream that there is nothing of. Idempotent."""
+        await self._redis.zrem(keys.LEASES, stream_id)
+
     async def hand_over(self, stream_ids: Sequence[str]) -> None:
         """Offer the streams to every other worker at once, without waiting for expiry."""
         if stream_ids:

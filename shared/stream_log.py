@@ -6,9 +6,9 @@ of the log. Nothing here retries; ``RedisError`` goes to the caller, who knows h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from redis.asyncio import Redis
 
@@ -200,15 +200,16 @@ class StreamLog:
             pipe.xlen(keys.log(stream_id))
             pipe.hmget(keys.record(stream_id), ["attempt", "ended_ms"])
         found = await pipe.execute()
-        states = zip(found[::2], found[1::2], strict=True)
-        return [Glance(length, bool(state[0]), bool(state[1]), int(state[0] or 0)) for length, state in states]
+        return [Glance(length, bool(state[0]), bool(state[1]), int(state[0] or 0)) for length, state in _pairs(found)]
 
-    async def ownership(self, stream_ids: Sequence[str]) -> list[tuple[str | None, bool]]:
-        """Return each stream's writer token and whether its end was asked for, in one round trip."""
+    async def outlook(self, appends: Sequence[tuple[str, str]]) -> list[Appended]:
+        """Return what an append of each (stream id, token) would be told now: ``done``, or the tail, or refusal."""
         pipe = self._redis.pipeline(transaction=False)
-        for stream_id in stream_ids:
-            pipe.hmget(keys.record(stream_id), ["token", "cancel"])
-        return [(token.decode() if token else None, bool(cancel)) for token, cancel in await pipe.execute()]
+        for stream_id, _ in appends:
+            pipe.hmget(keys.record(stream_id), ["token", "cancel", "ended_ms"])
+            pipe.xrevrange(keys.log(stream_id), count=1)
+        found = await pipe.execute()
+        return [_outlook(token, *pair) for (_, token), pair in zip(appends, _pairs(found), strict=True)]
 
     async def view(self, relay_id: str, leases_ms: Sequence[tuple[str, int]]) -> None:
         """Renew a relay's viewer leases: stream id and milliseconds each, 0 when its last viewer has left."""
@@ -225,6 +226,22 @@ class StreamLog:
         """Return the time to live of a log and of its record, in milliseconds."""
         log_ms = self._ended_ms if ended else self._running_ms
         return log_ms, log_ms + self._tombstone_ms
+
+
+def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the items two by two."""
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _outlook(token: str, state: list[bytes | None], last: list[tuple[bytes, dict[bytes, bytes]]]) -> Appended:
+    """Return how a writer with ``token`` stands, from the record's token, cancel flag and end, and the last entry."""
+    held, cancel, ended = state
+    if held is None:
+        return Appended("gone")
+    if held.decode() != token:
+        return Appended("fenced")
+    tail = EntryId.parse(last[0][0]) if last else NO_ENTRY
+    return Appended("closed" if ended else "tail", cancel_asked=bool(cancel), tail=tail)
 
 
 def _appended(answer: str) -> Appended:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -48,7 +48,7 @@ class Finish:
 class Provider(Protocol):
     """One way to reach LLMs. Safe for any number of concurrent calls."""
 
-    def stream(self, call: Call) -> AsyncIterator[Sequence[Event | Finish]]:
+    def stream(self, call: Call) -> AsyncGenerator[Sequence[Event | Finish]]:
         """Yield the call's events as they arrive: all that one network read brought, together.
 
         The first is a ``step`` start; blocks are numbered from ``call.first_block``. Deltas are never held back.

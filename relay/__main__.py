@@ -1,0 +1,33 @@
+"""``python -m relay``: one relay, configured by the environment."""
+
+from __future__ import annotations
+
+import sys
+
+import uvloop
+
+from relay.app import Relay
+from shared.errors import ConfigurationError
+from shared.logs import configure_logs
+from shared.settings import Settings, load_settings
+
+
+def main() -> int:
+    """Serve until a signal; return the exit code. What is wrong with the configuration is said in one sentence."""
+    try:
+        settings = load_settings()
+        configure_logs(settings)
+        uvloop.run(_serve(settings))
+    except ConfigurationError as error:
+        sys.stderr.write(f"tailrace relay: {error}\n")
+        return 1
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    """Make and run the relay on the loop that runs this."""
+    await Relay(settings).serve()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

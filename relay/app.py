@@ -1,0 +1,102 @@
+"""One relay process: starts in order, serves, and shuts down in order within its drain budget."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+from aiohttp import web
+
+from relay.cors import add_cors
+from relay.respond import errors_as_json
+from relay.routes.events import add_event_routes
+from relay.routes.page import add_page_routes
+from relay.routes.service import add_service_routes
+from relay.routes.streams import add_stream_routes
+from relay.services import SERVICES, Services
+from shared.errors import ConfigurationError
+from shared.redis_client import check_redis
+from shared.settings import Settings
+
+log = structlog.get_logger()
+
+
+def make_app(services: Services) -> web.Application:
+    """Return the application with all its routes."""
+    app = web.Application(middlewares=[errors_as_json], client_max_size=services.settings.max_body_bytes)
+    app[SERVICES] = services
+    add_cors(app, services.settings)
+    add_stream_routes(app)
+    add_event_routes(app)
+    add_service_routes(app)
+    add_page_routes(app)
+    return app
+
+
+class Relay:
+    """A running relay. ``start`` and ``stop`` once each; ``serve`` does both around a signal."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make the parts; opens nothing yet. Raises ``ConfigurationError``."""
+        self.settings = settings
+        self.services = Services.make(settings)
+        self.url = ""
+        # Cancelling the handler is how a relay learns at once, not at the next heartbeat, that a client has gone.
+        self._runner = web.AppRunner(
+            make_app(self.services), handler_cancellation=True, access_log=None, shutdown_timeout=1.0
+        )
+        self._background: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Listen. Raises ``ConfigurationError`` when Redis or the port cannot be had."""
+        for server in (self.services.queue, self.services.streams):
+            warning = await check_redis(server)
+            if warning:
+                log.warning("relay.redis_settings", warning=warning)
+        self._background = [
+            asyncio.create_task(self.services.hub.run(), name="relay.hub"),
+            asyncio.create_task(self.services.viewers.run(), name="relay.viewers"),
+            asyncio.create_task(self.services.health.run(), name="relay.health"),
+        ]
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.settings.host, self.settings.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            await self.stop()
+            message = f"port {self.settings.port} on {self.settings.host} cannot be listened on: {error.strerror}"
+            raise ConfigurationError(message) from None
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        log.info("relay.listening", url=self.url, loopback_only=not self.settings.api_keys)
+
+    async def stop(self) -> None:
+        """Say goodbye to every client within ``relay_drain_s``, then close."""
+        if self._runner.addresses:
+            log.info("relay.draining", connections=len(self.services.connections))
+            for site in list(self._runner.sites):
+                await site.stop()
+            await self.services.connections.drain(self.settings.relay_drain_s)
+        await self._runner.cleanup()
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self.services.aclose()
+        log.info("relay.stopped")
+
+    async def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT, or until a part of it fails for good, which is raised."""
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, stopped.set)
+        await self.start()
+        waiting = asyncio.create_task(stopped.wait(), name="relay.signal")
+        try:
+            done, _ = await asyncio.wait([waiting, *self._background], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {waiting}:
+                task.result()
+        finally:
+            waiting.cancel()
+            await self.stop()

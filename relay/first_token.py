@@ -1,0 +1,47 @@
+"""Where the time to the first token went, measured for each reader that waited for it."""
+
+from __future__ import annotations
+
+import time
+
+from relay.subscription import Batch, Piece
+from shared.events import event_type
+from shared.metrics import FIRST_TOKEN
+
+
+class FirstTokenClock:
+    """Watches one connection for its first token.
+
+    Counts only those who were there before it: a late reader waited for nothing.
+    """
+
+    def __init__(self, created_ms: int) -> None:
+        """Take when the stream was asked for."""
+        self._opened_ms = time.time() * 1000
+        self._created_ms = created_ms
+        self._attempt_ms: int | None = None
+        self._done = False
+
+    def note(self, batch: Batch) -> None:
+        """Look at what was just written."""
+        if self._done:
+            return
+        for piece in batch:
+            if isinstance(piece, Piece):
+                self._note_piece(piece)
+
+    def _note_piece(self, piece: Piece) -> None:
+        """Record the times when the entry has the first token."""
+        told_ms = piece.entry.t_ms
+        kinds = {event_type(line) for line in piece.entry.lines}
+        if "attempt" in kinds and self._attempt_ms is None:
+            self._attempt_ms = told_ms
+            if told_ms >= self._opened_ms:
+                FIRST_TOKEN.labels("queue").observe(max(told_ms - self._created_ms, 0) / 1000)
+        if "delta" in kinds and not self._done:
+            self._done = True
+            if told_ms >= self._opened_ms and self._attempt_ms is not None:
+                now_ms = time.time() * 1000
+                FIRST_TOKEN.labels("provider").observe(max(told_ms - self._attempt_ms, 0) / 1000)
+                FIRST_TOKEN.labels("relay").observe(max(now_ms - told_ms, 0) / 1000)
+                FIRST_TOKEN.labels("total").observe(max(now_ms - self._created_ms, 0) / 1000)

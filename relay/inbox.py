@@ -1,0 +1,71 @@
+"""What has come live for one subscription and has not been taken yet."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from shared.entry import Entry
+from shared.metrics import CATCH_UPS
+
+
+class Inbox:
+    """A bounded queue of live entries with one taker.
+
+    When it is full it is emptied and marked ``behind``: the taker reads the log instead, at its own pace, so that a
+    slow client costs no memory and loses nothing.
+    """
+
+    __slots__ = ("_entries", "_limit", "_waiter", "behind", "last_wake_s", "stream_id")
+
+    def __init__(self, stream_id: str, limit: int) -> None:
+        """Hold at most ``limit`` entries of the stream."""
+        self.stream_id = stream_id
+        self.behind = False
+        self.last_wake_s = time.monotonic()
+        self._limit = limit
+        self._entries: deque[Entry] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, entry: Entry) -> None:
+        """Add a live entry."""
+        if self.behind:
+            return
+        if len(self._entries) >= self._limit:
+            CATCH_UPS.inc()
+            self.mark_behind()
+            return
+        self._entries.append(entry)
+        self.poke()
+
+    def mark_behind(self) -> None:
+        """Say that entries may have been missed: the log must be read."""
+        self._entries.clear()
+        self.behind = True
+        self.poke()
+
+    def poke(self) -> None:
+        """Wake the taker, if it waits, with whatever there is, even nothing."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Return when there are entries, when they were missed, or at a ``poke``."""
+        if not self._entries and not self.behind:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self.last_wake_s = time.monotonic()
+
+    def take(self) -> list[Entry]:
+        """Return and remove all entries."""
+        taken = list(self._entries)
+        self._entries.clear()
+        return taken
+
+    def caught_up(self) -> None:
+        """Forget that anything was missed; call before reading the log, not after, so that nothing slips between."""
+        self.behind = False

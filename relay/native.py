@@ -1,0 +1,56 @@
+"""The native dialect: canonical events as SSE frames or JSON. The relay only frames what the worker encoded."""
+
+from __future__ import annotations
+
+import msgspec
+
+from relay.subscription import Batch, Fork, Piece
+from shared.errors import TailraceError
+from shared.events import ResetEvent, encode_event, event_type
+from shared.offset import START, Offset
+
+_NAME = "native"
+_FORK = encode_event(ResetEvent(keep_blocks=0, reason="fork"))
+
+
+def sse_frames(stream_id: str, batch: Batch) -> bytes:
+    """Return the SSE frames of a batch, each with the offset as its id."""
+    return b"".join(_fork_frame(stream_id) if isinstance(one, Fork) else _frames(stream_id, one) for one in batch)
+
+
+def _frames(stream_id: str, piece: Piece) -> bytes:
+    """Return the frames of one entry; whole entries are rendered once for all their readers."""
+    entry = piece.entry
+    if piece.skip == 0 and (kept := entry.frames(_NAME)) is not None:
+        return kept
+    before = Offset(entry.id, 0).text(stream_id)[:-3]
+    frames = b"".join(
+        b"id: %s%03d\nevent: %s\ndata: %s\n\n" % (before.encode(), sub, event_type(line).encode(), line)
+        for sub, line in enumerate(entry.lines)
+        if sub >= piece.skip
+    )
+    return frames if piece.skip else entry.keep_frames(_NAME, frames)
+
+
+def _fork_frame(stream_id: str) -> bytes:
+    """Return the frame that has a reader discard all; its offset is the start, so that a cut here loses nothing."""
+    return b"id: %s\nevent: reset\ndata: %s\n\n" % (START.text(stream_id).encode(), _FORK)
+
+
+def error_frame(error: TailraceError) -> bytes:
+    """Return the frame for an error after the first byte that is not in the log, hence without an id."""
+    return b"event: error\ndata: %s\n\n" % msgspec.json.encode({"type": "error", **error.fields()})
+
+
+def json_events(stream_id: str, batch: Batch) -> list[dict[str, object]]:
+    """Return the events of a batch for a long-poll."""
+    events: list[dict[str, object]] = []
+    for one in batch:
+        if isinstance(one, Fork):
+            events.append({"id": START.text(stream_id), "event": "reset", "data": msgspec.Raw(_FORK)})
+            continue
+        for sub, line in enumerate(one.entry.lines):
+            if sub >= one.skip:
+                offset = Offset(one.entry.id, sub).text(stream_id)
+                events.append({"id": offset, "event": event_type(line), "data": msgspec.Raw(line)})
+    return events

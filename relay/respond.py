@@ -1,0 +1,74 @@
+"""JSON answers, and errors in their one shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from shared.errors import (
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotFoundError,
+    TailraceError,
+    TooLargeError,
+    UnavailableError,
+)
+from shared.metrics import HTTP_ERRORS
+
+log = structlog.get_logger()
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_BY_STATUS: dict[int, TailraceError] = {
+    404: NotFoundError("there is no such route; /openapi.json lists those there are"),
+    405: MethodNotAllowedError("this route has other methods; /openapi.json lists them"),
+    413: TooLargeError("the request body is over this service's limit"),
+}
+
+
+def json_answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return a JSON answer that nobody may cache or sniff."""
+    safe = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return web.Response(
+        body=msgspec.json.encode(body), status=status, headers=safe | (headers or {}), content_type="application/json"
+    )
+
+
+def stream_headers(stream_id: str) -> dict[str, str]:
+    """Return the headers every answer about a stream has."""
+    return {"X-Stream-Id": stream_id, "Location": f"/v1/streams/{stream_id}"}
+
+
+def error_answer(error: TailraceError) -> web.Response:
+    """Return the answer for an error, with ``Retry-After`` where it knows when to come back."""
+    headers = {} if error.stream_id is None else stream_headers(error.stream_id)
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    return json_answer(error.body(), error.status, headers)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every failure in the one shape; a defect of ours is logged and told without details."""
+    try:
+        return await handler(request)
+    except TailraceError as error:
+        told = error
+    except web.HTTPException as error:
+        if error.status < 400:  # noqa: PLR2004 - a redirect is an answer
+            raise
+        told = _BY_STATUS.get(error.status, InvalidRequestError("the request is not valid HTTP for this route"))
+    except (RedisError, OSError) as error:
+        log.warning("request.redis_lost", error=type(error).__name__, path=request.path)
+        told = UnavailableError("the service's memory does not answer; try again shortly", retry_after_s=1)
+    except Exception:
+        log.exception("request.failed", method=request.method, path=request.path)
+        told = InternalError("something went wrong here; the request may be repeated")
+    HTTP_ERRORS.labels(told.code).inc()
+    return error_answer(told)

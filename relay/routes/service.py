@@ -1,0 +1,63 @@
+"""What operators and tools ask of a relay: models, health, metrics and the description of the API."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from relay.openapi import describe
+from relay.respond import json_answer
+from relay.services import SERVICES
+
+
+def add_service_routes(app: web.Application) -> None:
+    """Add the routes of this module."""
+    app.router.add_get("/v1/models", models, allow_head=False)
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics, allow_head=False)
+    app.router.add_get("/openapi.json", openapi, allow_head=False)
+
+
+async def models(request: web.Request) -> web.Response:
+    """Answer with the models that can be asked for."""
+    services = request.app[SERVICES]
+    services.authenticator.tenant(request)
+    settings = services.settings
+    offered = settings.offered_models()
+    default = settings.default_model or next(iter(offered), None)
+    listed = [
+        {
+            "id": name,
+            "provider": model.provider,
+            "max_tokens": min(model.max_tokens, settings.max_tokens_cap),
+            "default": name == default,
+        }
+        for name, model in offered.items()
+    ]
+    return json_answer({"models": listed})
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """Answer while the process lives, whatever else does not."""
+    return json_answer({"status": "ok"})
+
+
+async def readyz(request: web.Request) -> web.Response:
+    """Answer 503 while shutting down, or when Redis has been away for longer than ``ready_grace_s``."""
+    services = request.app[SERVICES]
+    if services.connections.draining:
+        return json_answer({"status": "draining"}, 503, {"Retry-After": "1"})
+    if not services.health.ready:
+        return json_answer({"status": "redis away"}, 503, {"Retry-After": "1"})
+    return json_answer({"status": "ready"})
+
+
+async def metrics(_request: web.Request) -> web.Response:
+    """Answer in the Prometheus text format."""
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def openapi(_request: web.Request) -> web.Response:
+    """Answer with the OpenAPI description."""
+    return json_answer(describe())

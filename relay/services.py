@@ -1,0 +1,73 @@
+"""What a relay's routes work with, made once per process."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from aiohttp import web
+from redis.asyncio import Redis
+
+from relay.auth import Authenticator
+from relay.canceller import Canceller
+from relay.connections import Connections
+from relay.health import RedisHealth
+from relay.hub import Hub
+from relay.start import Starter
+from relay.viewers import Viewers
+from shared.admission import Admission
+from shared.jobs import JobQueue
+from shared.redis_client import queue_redis, streams_redis
+from shared.settings import Settings
+from shared.stream_log import StreamLog
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of one relay."""
+
+    settings: Settings
+    queue: Redis
+    streams: Redis
+    log: StreamLog
+    admission: Admission
+    hub: Hub
+    starter: Starter
+    canceller: Canceller
+    viewers: Viewers
+    connections: Connections
+    authenticator: Authenticator
+    health: RedisHealth
+    jobs: JobQueue
+
+    @classmethod
+    def make(cls, settings: Settings) -> Services:
+        """Wire the parts together; opens no connection yet. Raises ``ConfigurationError``."""
+        queue, streams = queue_redis(settings), streams_redis(settings)
+        stream_log = StreamLog(streams, settings)
+        admission = Admission(queue, settings)
+        hub = Hub(streams, stream_log, settings)
+        jobs = JobQueue(queue, settings)
+        return cls(
+            settings=settings,
+            queue=queue,
+            streams=streams,
+            log=stream_log,
+            admission=admission,
+            hub=hub,
+            starter=Starter(settings, admission, stream_log, jobs),
+            canceller=Canceller(settings, admission, stream_log, hub, queue),
+            viewers=Viewers(f"relay-{secrets.token_hex(4)}", stream_log, settings),
+            connections=Connections(settings),
+            authenticator=Authenticator(settings),
+            health=RedisHealth((queue, streams), settings),
+            jobs=jobs,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections to Redis."""
+        await self.queue.aclose()
+        await self.streams.aclose()
+
+
+SERVICES: web.AppKey[Services] = web.AppKey("services", Services)

@@ -1,0 +1,124 @@
+"""Starting a stream: the steps of the start order, each idempotent, so that whoever finds one missing finishes it."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from dataclasses import dataclass
+
+import msgspec
+
+from shared import keys
+from shared.admission import Admission, Applicant
+from shared.entry import Entry, encode_blob
+from shared.errors import ConflictError, InvalidRequestError, LimitError, OverloadedError, UnknownModelError
+from shared.events import StartEvent
+from shared.jobs import JobQueue
+from shared.metrics import STREAMS_STARTED
+from shared.models import Model
+from shared.offset import EntryId, new_stream_id
+from shared.record import Record
+from shared.request import CancelAfter, StreamRequest
+from shared.settings import Settings
+from shared.stream_log import StreamLog
+
+FIRST_ENTRY = EntryId(0, 1)
+MAX_KEY_LENGTH = 256
+
+
+@dataclass(frozen=True)
+class Started:
+    """A stream that exists; ``attached`` when an idempotency key led to one that had been started before."""
+
+    stream_id: str
+    attached: bool
+
+
+class Starter:
+    """Starts streams. Raises ``RedisError`` when Redis is away; with the same key a request is safe to repeat."""
+
+    def __init__(self, settings: Settings, admission: Admission, stream_log: StreamLog, jobs: JobQueue) -> None:
+        """Use the two sides of Redis and the queue."""
+        self._settings = settings
+        self._admission = admission
+        self._log = stream_log
+        self._jobs = jobs
+
+    async def start(self, tenant: str, request: StreamRequest, idempotency_key: str | None) -> Started:
+        """Start a stream, or return the one that the key started before.
+
+        Raises ``UnknownModelError``, ``ConflictError``, ``LimitError``, ``OverloadedError``.
+        """
+        if idempotency_key is not None and not 0 < len(idempotency_key) <= MAX_KEY_LENGTH:
+            message = f"Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters"
+            raise InvalidRequestError(message)
+        name, model = self._model_of(request)
+        body = request.model_dump_json(exclude_unset=True)
+        body_hash = hashlib.sha256(body.encode()).hexdigest()
+        applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash)
+        admitted = await self._admission.admit(applicant)
+        if admitted.status == "tenant full":
+            message = "this API key has as many queued and running streams as it may have; wait for one to end"
+            raise LimitError(message, retry_after_s=2)
+        if admitted.status == "full":
+            message = "the service is running as many streams as it can; try again shortly"
+            raise OverloadedError(message, retry_after_s=2)
+        if admitted.body_hash != body_hash:
+            message = "this Idempotency-Key was used for a different request; use a new key for a new request"
+            raise ConflictError(message, stream_id=admitted.stream_id)
+        attached = admitted.status == "repeated"
+        if attached and (record := await self._log.record(admitted.stream_id)) and record.status != "queued":
+            return Started(admitted.stream_id, attached=True)
+        remembered = "" if idempotency_key is None else keys.idempotency(tenant, idempotency_key)
+        await self._create(admitted.stream_id, self._record(tenant, request, name, model, remembered))
+        await self._jobs.enqueue(admitted.stream_id, 1)
+        STREAMS_STARTED.inc()
+        return Started(admitted.stream_id, attached)
+
+    def _model_of(self, request: StreamRequest) -> tuple[str, Model]:
+        """Return the model the request names or the default. Raises ``UnknownModelError``."""
+        offered = self._settings.offered_models()
+        if not offered:
+            message = "no models are configured: set ANTHROPIC_API_KEY or TAILRACE_MODELS"
+            raise UnknownModelError(message)
+        name = request.model or self._settings.default_model or next(iter(offered))
+        model = offered.get(name)
+        if model is None:
+            message = f"there is no model {name!r}; GET /v1/models lists those there are"
+            raise UnknownModelError(message)
+        if request.provider is not None and request.provider != model.provider:
+            message = f"model {name!r} is served by provider {model.provider!r}, not {request.provider!r}"
+            raise UnknownModelError(message)
+        return name, model
+
+    def _record(self, tenant: str, request: StreamRequest, name: str, model: Model, remembered: str) -> Record:
+        """Return the record of a new stream."""
+        asked = request.max_tokens or min(self._settings.max_tokens_default, model.max_tokens)
+        when = request.when_abandoned
+        limits: dict[str, float | None] = {"continue": None, "cancel": self._settings.abandon_grace_s}
+        return Record(
+            tenant=tenant,
+            model=name,
+            provider=model.provider,
+            created_ms=round(time.time() * 1000),
+            max_tokens=min(asked, model.max_tokens, self._settings.max_tokens_cap),
+            metadata=request.metadata,
+            request=request.model_dump_json(exclude_none=True).encode(),
+            when_abandoned_s=when.cancel_after_s if isinstance(when, CancelAfter) else limits[when],
+            idempotency=remembered,
+        )
+
+    async def _create(self, stream_id: str, record: Record) -> None:
+        """Make the record and the start event, unless they are there."""
+        asked = msgspec.json.decode(record.request).get("max_tokens")
+        clamped = asked if asked is not None and asked > record.max_tokens else None
+        start = StartEvent(
+            stream_id, record.provider, record.model, record.created_ms, record.max_tokens, clamped, record.metadata
+        )
+        await self._log.create(stream_id, record, Entry(FIRST_ENTRY, encode_blob([start], record.created_ms)))
+
+
+def fresh_token() -> str:
+    """Return a writer token nobody can guess."""
+    return secrets.token_hex(16)

@@ -1,0 +1,196 @@
+"""One client's reading of one stream: every event after its offset, once and in order, whatever happens meanwhile.
+
+The whole of resuming is here. A subscription registers for live entries first, then reads the log from its offset,
+then goes on live; whenever live delivery does not continue exactly where it stands, it reads the log again. The
+log is always read from the entry it has, inclusive: if that entry is not there, the log went another way (a fork),
+or the reader is ahead of a log that is being repaired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import structlog
+from redis.exceptions import RedisError
+
+from relay.hub import Hub
+from relay.inbox import Inbox
+from shared.backoff import Backoff
+from shared.entry import Entry
+from shared.errors import GoneError
+from shared.events import event_type
+from shared.metrics import FORKS, GAP_REPAIRS, REPLAYED
+from shared.offset import MAX_EVENTS_PER_ENTRY, NO_ENTRY, START, EntryId, Offset
+from shared.stream_log import StreamLog
+
+log = structlog.get_logger()
+
+_RESTORING_S = 15.0
+"""How long a log may be missing before its readers are told that it is gone: a worker's longest absence."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """An entry, of which the first ``skip`` events were had before."""
+
+    entry: Entry
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Fork:
+    """The reader must discard all it has; the stream is told again from its start."""
+
+
+Batch = list[Piece | Fork]
+
+
+class Subscription:
+    """Reads one stream from an offset. One reader at a time; an async context manager.
+
+    ``ended`` is true once the end event was given out. Reading rides out any absence of Redis, in silence.
+    """
+
+    def __init__(self, hub: Hub, stream_log: StreamLog, stream_id: str, offset: Offset, page_entries: int) -> None:
+        """Prepare to read ``stream_id`` after ``offset``; nothing is asked of Redis yet."""
+        self.stream_id = stream_id
+        self.offset = offset
+        self.ended = False
+        self._hub = hub
+        self._log = stream_log
+        self._page_entries = page_entries
+        self._inbox: Inbox | None = None
+        self._from_log = True
+        self._backoff = Backoff(0.05, 1.0)
+        self._missing_since_s: float | None = None
+
+    async def __aenter__(self) -> Self:
+        """Register for live entries. Raises ``UnavailableError`` when Redis does not answer."""
+        self._inbox = await self._hub.join(self.stream_id)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the live entries."""
+        if self._inbox is not None:
+            await self._hub.leave(self._inbox)
+
+    async def skip_to_now(self) -> None:
+        """Move the offset to the log's tail, so that only what comes is read. Raises ``RedisError``."""
+        self.offset = Offset(await self.tail(), MAX_EVENTS_PER_ENTRY)
+
+    async def tail(self) -> EntryId:
+        """Return the log's last entry, ``NO_ENTRY`` when there is no log. Raises ``RedisError``."""
+        return await self._log.tail(self.stream_id)
+
+    async def at_end(self) -> bool:
+        """Tell whether the reader has the end event already. Raises ``RedisError``."""
+        page = await self._log.read(self.stream_id, self.offset.entry, 2)
+        at_tail = len(page) == 1 and page[0].id == self.offset.entry and self.offset.sub >= len(page[0].lines) - 1
+        return at_tail and _ends(page[0])
+
+    def poke(self) -> None:
+        """Make a waiting ``read`` return, with nothing if need be."""
+        if self._inbox is not None:
+            self._inbox.poke()
+
+    async def read(self) -> Batch:
+        """Wait for what comes next and return it; an empty batch is a sign of life after ``heartbeat_s`` of silence.
+
+        Raises ``GoneError`` when the log has expired or was deleted. Safe to cancel: what was not returned is not lost.
+        """
+        assert self._inbox is not None
+        if not self._from_log:
+            await self._inbox.wait()
+            if not self._inbox.behind:
+                batch = self._follow(self._inbox.take())
+                if batch or not self._from_log:
+                    return batch
+        try:
+            self._inbox.caught_up()
+            batch = await self._replay()
+        except (RedisError, OSError) as error:
+            self._from_log = True
+            log.info("subscription.redis_lost", stream=self.stream_id, error=type(error).__name__)
+            await asyncio.sleep(self._backoff.next_s())
+            return []
+        if batch:
+            self._backoff.reset()
+        return batch
+
+    def _follow(self, entries: list[Entry]) -> Batch:
+        """Return the live entries that continue where the reader stands; turn to the log at the first that does not."""
+        batch: Batch = []
+        for entry in entries:
+            here = self.offset.entry
+            if entry.id.attempt == here.attempt and entry.id.seq == here.seq + 1:
+                batch.append(self._give(entry))
+            elif entry.id > here or entry.id.attempt > here.attempt:
+                if entry.id.seq > here.seq + 1:
+                    GAP_REPAIRS.inc()
+                self._from_log = True
+                break
+        return batch
+
+    async def _replay(self) -> Batch:
+        """Return the next page of the log after the offset; at its tail, turn to live delivery."""
+        here = self.offset.entry
+        page = await self._log.read(self.stream_id, here, self._page_entries)
+        if here == NO_ENTRY and page:
+            fresh = page
+        elif page and page[0].id == here:
+            fresh = page[1:]
+        else:
+            return await self._off_the_log(something_follows=bool(page))
+        REPLAYED.inc(len(fresh))
+        batch: Batch = []
+        if page[0].id == here and self.offset.sub < len(page[0].lines) - 1:
+            batch.append(Piece(page[0], self.offset.sub + 1))
+            self._note(page[0])
+        batch += map(self._give, fresh)
+        self._from_log = len(page) >= self._page_entries
+        return batch
+
+    async def _off_the_log(self, *, something_follows: bool) -> Batch:
+        """Decide what it means that the log does not hold the reader's entry."""
+        glance = (await self._log.glance([self.stream_id]))[0]
+        if not something_follows and glance.length == 0:
+            return await self._wait_for_restoring(ended=glance.ended)
+        self._missing_since_s = None
+        if something_follows or glance.ended or glance.attempt > self.offset.entry.attempt:
+            FORKS.inc()
+            self.offset, self._from_log, self.ended = START, True, False
+            return [Fork()]
+        self._from_log = False  # ahead of a log that its worker is repairing: wait until it passes
+        return []
+
+    async def _wait_for_restoring(self, *, ended: bool) -> Batch:
+        """Give the worker of a stream whose log Redis has lost time to restore it. Raises ``GoneError`` after that."""
+        now_s = time.monotonic()
+        if self._missing_since_s is None:
+            self._missing_since_s = now_s
+        if ended or now_s - self._missing_since_s > _RESTORING_S:
+            message = "the stream's log has expired or was deleted; start a new stream"
+            raise GoneError(message, stream_id=self.stream_id)
+        await asyncio.sleep(self._backoff.next_s())
+        return []
+
+    def _give(self, entry: Entry) -> Piece:
+        """Return the whole entry and move past it."""
+        self._note(entry)
+        return Piece(entry)
+
+    def _note(self, entry: Entry) -> None:
+        """Move the offset past ``entry``."""
+        self.offset = entry.last_offset()
+        self.ended = _ends(entry)
+
+
+def _ends(entry: Entry) -> bool:
+    """Tell whether the entry holds the end event, which is always its last."""
+    return event_type(entry.lines[-1]) == "end"

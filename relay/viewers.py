@@ -1,0 +1,63 @@
+"""Viewer leases: which streams are being watched through this relay, for those that care."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from redis.exceptions import RedisError
+
+from shared.record import Record
+from shared.settings import Settings
+from shared.stream_log import StreamLog
+
+log = structlog.get_logger()
+
+
+class Viewers:
+    """Keeps one lease per watched stream and relay. Only streams that end when abandoned are told of."""
+
+    def __init__(self, relay_id: str, stream_log: StreamLog, settings: Settings) -> None:
+        """Hold leases in the name of ``relay_id``."""
+        self._relay_id = relay_id
+        self._log = stream_log
+        self._lease_ms = round(settings.viewer_lease_s * 1000)
+        self._renew_s = settings.viewer_lease_s / 3
+        self._watched: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def watching(self, stream_id: str, record: Record, *, lasting: bool = True) -> AsyncIterator[None]:
+        """Count a viewer while the block runs.
+
+        One that is not ``lasting`` (a long-poll) keeps its lease until it expires, since it will be back.
+        """
+        if record.when_abandoned_s is None:
+            yield
+            return
+        self._watched[stream_id] += 1
+        try:
+            await self._tell([(stream_id, self._lease_ms)])
+            yield
+        finally:
+            self._watched[stream_id] -= 1
+            if not self._watched[stream_id]:
+                del self._watched[stream_id]
+                if lasting:
+                    await asyncio.shield(self._tell([(stream_id, 0)]))
+
+    async def run(self) -> None:
+        """Renew the leases until cancelled."""
+        while True:
+            await asyncio.sleep(self._renew_s)
+            if self._watched:
+                await self._tell([(stream_id, self._lease_ms) for stream_id in self._watched])
+
+    async def _tell(self, leases_ms: list[tuple[str, int]]) -> None:
+        """Write leases; a failure is left to expiry, which errs on the side of ending later."""
+        try:
+            await self._log.view(self._relay_id, leases_ms)
+        except (RedisError, OSError) as error:
+            log.info("viewers.not_told", error=type(error).__name__, streams=len(leases_ms))

@@ -1,0 +1,39 @@
+"""Every metric, in one place. Units are in the names; labels are few and bounded."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+# Relay
+CONNECTIONS = Gauge("tailrace_connections_open", "Open event connections.", ["mode"])
+STREAMS_STARTED = Counter("tailrace_streams_started_total", "Streams that this relay has started.")
+FIRST_TOKEN = Histogram(
+    "tailrace_first_token_seconds",
+    "Time to the first token that a client of this relay saw, and its parts.",
+    ["part"],
+    buckets=_SECONDS,
+)
+"""Parts: ``queue`` (request to attempt), ``provider`` (to its first token), ``relay`` (to the socket), ``total``."""
+RESUMES = Counter("tailrace_resumes_total", "Subscriptions that began from an offset.")
+REPLAYED = Counter("tailrace_replayed_entries_total", "Entries read from logs for resuming and late readers.")
+GAP_REPAIRS = Counter("tailrace_gap_repairs_total", "Holes in live delivery that were filled from the log.")
+CATCH_UPS = Counter("tailrace_slow_client_catch_ups_total", "Slow readers sent back to reading the log.")
+SEND_TIMEOUTS = Counter("tailrace_send_timeouts_total", "Clients let go because they had stopped reading.")
+FORKS = Counter("tailrace_forks_total", "Readers told to reset because the log had gone another way.")
+HTTP_ERRORS = Counter("tailrace_http_errors_total", "Requests answered with an error.", ["code"])
+
+# Worker
+STREAMS = Gauge("tailrace_streams_active", "Streams this worker holds, by state.", ["state"])
+STREAMS_ENDED = Counter("tailrace_streams_ended_total", "Streams ended, by status.", ["status"])
+TOKENS = Counter("tailrace_output_tokens_total", "Output tokens as the providers count them.")
+TOKEN_GAP = Histogram("tailrace_token_gap_seconds", "Time between two reads of one provider stream.", buckets=_SECONDS)
+QUEUE_WAIT = Histogram("tailrace_queue_wait_seconds", "Request to attempt, first attempts only.", buckets=_SECONDS)
+QUEUE_DEPTH = Gauge("tailrace_queue_depth", "Jobs in the queue, as last seen.")
+PROVIDER_ERRORS = Counter("tailrace_provider_errors_total", "Failed provider calls.", ["kind"])
+PROVIDER_CALLS = Counter("tailrace_provider_calls_total", "Provider calls.", ["provider"])
+TAKEOVERS = Counter("tailrace_takeovers_total", "Streams taken from another worker, by reason.", ["reason"])
+FENCED = Counter("tailrace_fenced_total", "Attempts that found their stream taken by another worker.")
+APPENDS = Counter("tailrace_appends_total", "Entries appended to logs.")
+COMMITS = Counter("tailrace_commits_total", "Group commits, each one round trip for many appends.")

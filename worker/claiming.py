@@ -1,0 +1,120 @@
+"""Taking streams over and ending those nobody writes: what happens between one attempt and the next."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, replace
+
+import structlog
+
+from shared.answer import Answer
+from shared.entry import Entry
+from shared.events import AttemptEvent, AttemptMode, AttemptReason, EndEvent, EndStatus, ErrorEvent, Event
+from shared.metrics import QUEUE_WAIT, STREAMS_ENDED, TAKEOVERS
+from shared.offset import NO_ENTRY
+from shared.record import Record
+from shared.request import StreamRequest
+from shared.stream_log import Claim
+from worker.outage import outlast
+from worker.parts import Parts
+from worker.publisher import StreamWriter
+
+log = structlog.get_logger()
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A stream that the log has given to us: its record, the writer, and why it was ours to take."""
+
+    stream_id: str
+    record: Record
+    writer: StreamWriter
+    reason: AttemptReason
+
+
+async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: int | None = None) -> Grant | None:
+    """Claim the stream for a new attempt; None when it is not to be had or has come to its end here and now.
+
+    ``replaces`` is the attempt the caller knows to be the latest; by default, whichever is. Raises ``RedisError``.
+    """
+    record = await parts.log.record(stream_id)
+    if record is None or record.ended_ms:
+        await _drop(parts, stream_id, record)
+        return None
+    if replaces is not None and record.attempt != replaces:
+        return None
+    if record.attempt >= parts.settings.max_attempts:
+        message = f"the answer was interrupted and {record.attempt} attempts, as many as are allowed, did not finish it"
+        await close(parts, stream_id, record, ErrorEvent("interrupted", message, retryable=True))
+        return None
+    reason = "first" if record.attempt == 0 else reason
+    ask = Claim(record.attempt, secrets.token_hex(16), parts.worker_id)
+    event = AttemptEvent(record.attempt + 1, reason, _mode_of(parts, record), record.provider, record.model, "")
+    now_ms = round(time.time() * 1000)
+    # The same token asks again after a lost answer, since a fresh one would be refused what this one was granted.
+    claimed = await outlast(lambda: parts.log.claim(stream_id, ask, event, now_ms), parts.settings.lease_s)
+    if claimed.status == "cancelled":
+        await close(parts, stream_id, record, None)
+    if claimed.status in ("gone", "closed"):
+        await _drop(parts, stream_id, record)
+    if claimed.status != "granted":
+        return None
+    if claimed.attempt == 1:
+        QUEUE_WAIT.observe(max(now_ms - record.created_ms, 0) / 1000)
+    else:
+        TAKEOVERS.labels(reason).inc()
+    owned = replace(record, status="running", attempt=claimed.attempt, token=ask.token, worker=parts.worker_id)
+    return Grant(stream_id, owned, StreamWriter(stream_id, owned, parts.settings.buffer_bytes), reason)
+
+
+async def close(parts: Parts, stream_id: str, record: Record, error: ErrorEvent | None) -> None:
+    """End a stream nobody writes: failed with ``error``, or cancelled without. The text told so far stays."""
+    answer = folded(await whole_log(parts, stream_id))
+    status: EndStatus = "failed" if error else "cancelled"
+    reason = error.code if error else "cancelled"
+    events: list[Event] = [EndEvent(status, reason, usage=answer.usage)]
+    if error:
+        events.insert(0, error)
+    await parts.log.close(stream_id, events, secrets.token_hex(16), round(time.time() * 1000), record.attempt)
+    await parts.admission.release(stream_id, record)
+    STREAMS_ENDED.labels(status).inc()
+    log.info("stream.ended", stream=stream_id, status=status, reason=reason)
+
+
+async def whole_log(parts: Parts, stream_id: str) -> list[Entry]:
+    """Return all entries of the log. Raises ``RedisError``."""
+    entries: list[Entry] = []
+    while True:
+        after = entries[-1].id if entries else NO_ENTRY
+        page = await parts.log.read(stream_id, after, _PAGE)
+        fresh = page[1:] if page and page[0].id == after else page
+        if not fresh:
+            return entries
+        entries += fresh
+
+
+def folded(entries: list[Entry]) -> Answer:
+    """Return what the entries add up to."""
+    answer = Answer()
+    for entry in entries:
+        answer.apply_entry(entry)
+    return answer
+
+
+def _mode_of(parts: Parts, record: Record) -> AttemptMode:
+    """Return how the attempt means to go on. A ``reset`` after it tells when the log did not allow that."""
+    if record.attempt == 0:
+        return "start"
+    policy = StreamRequest.model_validate_json(record.request).on_interruption
+    return parts.settings.offered_models()[record.model].continuation if policy == "continue" else "restart"
+
+
+async def _drop(parts: Parts, stream_id: str, record: Record | None) -> None:
+    """Take a stream that has ended, or was never made, out of the book."""
+    if record is not None:
+        await parts.admission.release(stream_id, record)
+    else:
+        await parts.leases.drop(stream_id)

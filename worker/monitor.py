@@ -1,0 +1,28 @@
+"""The worker's small HTTP side: health for probes, and metrics."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from worker.supervisor import Supervisor
+
+
+def make_monitor(supervisor: Supervisor) -> web.Application:
+    """Return an application with ``/healthz``, ``/readyz`` (503 while draining) and ``/metrics``."""
+
+    async def healthz(_request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_request: web.Request) -> web.Response:
+        draining = supervisor.draining
+        return web.json_response({"status": "draining" if draining else "ready"}, status=503 if draining else 200)
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", metrics)
+    return app
