@@ -1,0 +1,106 @@
+/** One answer on the page: its blocks, and the line below that says how it stands and what can be done. */
+import { describe } from "./answer-state.js";
+import { answerText } from "./answer.js";
+import { blockView } from "./block-view.js";
+import { button, copyButton, h } from "./dom.js";
+
+/**
+ * @typedef {import("./answer.js").Answer} Answer
+ * @typedef {import("./answer-state.js").Live} Live
+ * @typedef {{number: number, kind: string, view: import("./block-view.js").BlockView}} ShownBlock
+ */
+
+/** Shows one answer for as long as it is on the page. */
+export class AnswerView {
+  #answer;
+  /** @type {Live | null} */
+  #live = null;
+  /** @type {ShownBlock[]} */
+  #blocks = [];
+  #body = h("div", { class: "blocks" });
+  #state = h("span", { class: "state" });
+  #facts = h("span", { class: "facts" });
+  #note = h("p", { class: "note" });
+  #copy;
+  #remedy;
+
+  /**
+   * @param {Answer} answer
+   * @param {() => void} onRemedy Retry, Regenerate or Reconnect was pressed
+   */
+  constructor(answer, onRemedy) {
+    this.#answer = answer;
+    this.#copy = copyButton(() => answerText(answer));
+    this.#remedy = button("", "quiet remedy", onRemedy);
+    const line = h("div", { class: "line" }, this.#state, this.#facts);
+    const actions = h("div", { class: "actions" }, this.#copy, this.#remedy);
+    this.element = h("article", { class: "answer", "aria-label": "Answer" }, this.#body, this.#note);
+    this.element.append(h("footer", {}, line, actions));
+    this.show(null, true);
+  }
+
+  /**
+   * Say how the answer is being followed, and whether it is the last one, which alone can be asked for again.
+   *
+   * @param {Live | null} live
+   * @param {boolean} last
+   */
+  show(live, last) {
+    this.#live = live;
+    const { state, label, note, facts, remedy } = describe(this.#answer, live);
+    setIfNew(this.#state, label);
+    setIfNew(this.#facts, facts);
+    setIfNew(this.#note, note);
+    this.#note.hidden = note === "";
+    this.#copy.hidden = answerText(this.#answer) === "";
+    this.#remedy.hidden = remedy === null || !last;
+    setIfNew(this.#remedy, { retry: "Retry", regenerate: "Regenerate", reconnect: "Reconnect" }[remedy ?? "retry"]);
+    if (this.element.dataset.state !== state) {
+      this.element.dataset.state = state;
+      this.element.setAttribute("aria-busy", String(["queued", "streaming", "reconnecting"].includes(state)));
+    }
+  }
+
+  /**
+   * Show what is due of the text. True while more of what has arrived is to be shown.
+   *
+   * @param {number | null} elapsedMs since the last frame; null: show everything
+   * @returns {boolean}
+   */
+  frame(elapsedMs) {
+    this.#match();
+    for (const [index, block] of this.#answer.blocks.entries()) {
+      if (this.#blocks[index].view.show(block, elapsedMs)) {
+        // What follows waits until this is shown: text moves down no text above it.
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Have one view for each block, in order; what was discarded goes. */
+  #match() {
+    const { blocks } = this.#answer;
+    const same = this.#blocks.findIndex(({ number, kind }, index) => {
+      const block = blocks[index];
+      return block === undefined || block.block !== number || block.kind !== kind;
+    });
+    const stale = same === -1 ? [] : this.#blocks.splice(same);
+    stale.forEach(({ view }) => view.element.remove());
+    for (const { block: number, kind } of blocks.slice(this.#blocks.length)) {
+      const view = blockView(kind);
+      this.#blocks.push({ number, kind, view });
+      this.#body.append(view.element);
+    }
+  }
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {string} text
+ */
+function setIfNew(element, text) {
+  if (element.textContent !== text) {
+    element.textContent = text;
+  }
+}
