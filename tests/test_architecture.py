@@ -111,7 +111,7 @@ def test_metrics_are_named_in_one_file() -> None:
 
 
 def test_no_file_is_too_big() -> None:
-    """A file is a noun that one sentence explains; a test module, of which each module has one, is as long as it must be."""
+    """A file is a noun; test modules may be longer, since each module has one, whatever it needs."""
     helpers = [source for source in TESTS if not source.path.rpartition("/")[2].startswith("test_")]
     check(rules.too_long, PRODUCT + helpers)
 
