@@ -33,7 +33,7 @@ ENVIRONMENT_READERS: Mapping[str, str] = {
 }
 BOUNDARIES: Mapping[str, str] = {
     "relay/respond.py": "the connection's boundary: a defect becomes a logged 500",
-    "worker/dispatch.py": "the job's boundary: a broken job must not end a worker that runs other streams",
+    "worker/short_jobs.py": "the job's boundary: a broken job must not end a worker that runs other streams",
     "worker/supervisor.py": "the attempt's boundary: a defect costs one stream an attempt, never the worker",
 }
 STREAM_COMMANDERS: Mapping[str, str] = {
