@@ -102,17 +102,28 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def _in_our_shape(body: bytes, wait_s: float | None) -> TailraceError | None:
-    """Return the error a body in the relay's error shape tells of, or ``None`` for any other body."""
+def error_told(told: Any, wait_s: float | None = None) -> TailraceError | None:
+    """Return the error that ``told``, the fields of the relay's error shape, stands for; ``None`` for anything else.
+
+    ``wait_s`` is what a ``Retry-After`` beside it says; it wins.
+    """
     try:
-        told: Any = msgspec.json.decode(body)["error"]
         code, message, retryable = str(told["code"]), str(told["message"]), bool(told["retryable"])
         own_wait_s = None if told.get("retry_after_s") is None else float(told["retry_after_s"])
         stream_id = told.get("stream_id")
-    except (msgspec.DecodeError, LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError):
         return None
     wait_s = own_wait_s if wait_s is None else wait_s
     if code == ProviderError.code:
         return ProviderError(message, kind="remote", retryable=retryable, retry_after_s=wait_s)
     fallback = ServerTroubleError if retryable else UnexpectedAnswerError
     return _BY_CODE.get(code, fallback)(message, retry_after_s=wait_s, stream_id=stream_id)
+
+
+def _in_our_shape(body: bytes, wait_s: float | None) -> TailraceError | None:
+    """Return the error a body in the relay's error shape tells of, or ``None`` for any other body."""
+    try:
+        told: Any = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return None
+    return error_told(told.get("error"), wait_s) if isinstance(told, dict) else None

@@ -171,9 +171,10 @@ class AnswerStream:
             raise UnexpectedAnswerError(message, stream_id=self.id) from error
         if isinstance(event, ResetEvent):
             # Always taken, also when it leads back: after a failover of Redis the log may be shorter than what was
-            # read of it. Without an id it leads back to before the start.
+            # read of it. Without an id it leads back to before the start, in another stream.
+            if event.keep_blocks == 0 and (self.offset is None or (frame.id or "") < self.offset):
+                self.answer = Answer()
             self.offset = frame.id
-            self.answer = self.answer if frame.id else Answer()
         elif frame.id is not None and self.offset is not None and frame.id <= self.offset:
             return None
         else:

@@ -62,9 +62,9 @@ def _shown(name: str, value: Any) -> str:
     if value is None:
         return "not set"
     if isinstance(value, SecretStr):
-        return _CREDENTIALS.sub(_MASK, value.get_secret_value()) if name.endswith("_url") else _MASK
+        return _shown(name, value.get_secret_value()) if name.endswith("_url") else _MASK
     if isinstance(value, str):
-        return value
+        return _CREDENTIALS.sub(_MASK, value)
     return _CREDENTIALS.sub(_MASK, json.dumps(value, default=_plain))
 
 

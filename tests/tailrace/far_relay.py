@@ -73,7 +73,7 @@ def answer_events(*pieces: str, stream_id: str = STREAM_ID, **end: Any) -> list[
     ]
 
 
-def frame(place: str | None, told: Mapping[str, Any]) -> bytes:
+def frame(place: str, told: Mapping[str, Any]) -> bytes:
     """Return one event as it goes over the wire."""
     head = f"id: {place}\n" if place else ""
     return f"{head}event: {told['type']}\ndata: {json.dumps(told, separators=(',', ':'))}\n\n".encode()
@@ -86,6 +86,7 @@ class FarRelay:
         """Hold a short finished answer."""
         self.stream_id = STREAM_ID
         self.log: list[tuple[str, dict[str, Any]]] = []
+        """Offset and data of every event; an empty offset is left out of its frame."""
         self.replies: deque[Reply] = deque()
         self.asked: list[Asked] = []
         self.gone = asyncio.Event()

@@ -10,7 +10,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.errors import NotFoundError
+from shared.errors import GoneError, NotFoundError
 from tailrace import AnswerTimeoutError, Client, ConnectionLostError, Reconnect, ResetEvent, Timeouts
 from tests.tailrace.far_relay import (
     OTHER_ID,
@@ -166,8 +166,8 @@ async def test_a_reset_that_leads_back_is_followed(client: Client, relay: FarRel
     """After a failover the log is shorter than what was read: what follows the reset is told anew."""
     old = relay.log
     relay.replies.append(cut(len(relay.body()) - 150, "lose"))
-    reset = (offset(2), event("reset", keep_blocks=0, reason="failover"))
-    new = [(offset(seq, attempt=2), data) for seq, data in enumerate(answer_events("Good", "bye")[2:], 3)]
+    reset = (offset(0, attempt=0), event("reset", keep_blocks=0, reason="fork"))
+    new = [(offset(seq, attempt=1 + seq // 3), data) for seq, data in enumerate(answer_events("Good", "bye"), 1)]
     relay.replies.append(_tell([reset, *new]))
     stream = client.stream("Hi")
     got = await read(stream)
@@ -175,6 +175,31 @@ async def test_a_reset_that_leads_back_is_followed(client: Client, relay: FarRel
     assert got[:at] == [data for _place, data in old[:at]]
     assert got[at:] == [data for _place, data in (reset, *new)]
     assert (await stream.result()).text == "Goodbye"
+
+
+async def test_a_relays_own_error_in_a_stream_is_an_error_and_no_event(client: Client, relay: FarRelay) -> None:
+    """It has no offset, for it is not in the log: the log has just gone."""
+    gone = event("error", code="gone", message="The log has expired.", retryable=False)
+    relay.replies.append(_tell([*relay.log[:4], ("", gone)]))
+    stream = client.follow(STREAM_ID)
+    with pytest.raises(GoneError, match="The log has expired"):
+        await read(stream)
+    assert stream.offset == relay.log[3][0]
+    assert stream.text == "Hello"
+
+
+async def test_a_relays_own_error_that_may_pass_is_waited_out(client: Client, relay: FarRelay) -> None:
+    """As if the connection had been refused with it."""
+    whole = relay.log
+    trouble = event("error", code="unavailable", message="Redis is away.", retryable=True)
+
+    async def say_so(far: FarRelay, request: web.Request) -> web.StreamResponse:
+        reply = await _tell([*whole[:4], ("", trouble)])(far, request)
+        far.log = whole
+        return reply
+
+    relay.replies.append(say_so)
+    assert await read(client.stream("Hi")) == relay.events
 
 
 async def test_a_stream_lost_soon_after_its_start_is_started_again(client: Client, relay: FarRelay) -> None:
