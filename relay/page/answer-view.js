@@ -54,6 +54,7 @@ export class AnswerView {
     this.#note.hidden = note === "";
     this.#copy.hidden = answerText(this.#answer) === "";
     this.#remedy.hidden = remedy === null || !last;
+    this.#remedy.dataset.remedy = remedy ?? "";
     setIfNew(this.#remedy, { retry: "Retry", regenerate: "Regenerate", reconnect: "Reconnect" }[remedy ?? "retry"]);
     if (this.element.dataset.state !== state) {
       this.element.dataset.state = state;

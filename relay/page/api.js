@@ -107,9 +107,9 @@ export class Api {
         cache: "no-store",
         credentials: "same-origin",
       });
-    } catch (error) {
+    } catch {
       signal.throwIfAborted();
-      throw new RequestFailure(`The server cannot be reached (${/** @type {Error} */ (error).message}).`);
+      throw new RequestFailure("The server cannot be reached.");
     }
     if (!response.ok) {
       throw await failureOf(response);

@@ -17,7 +17,10 @@ let started = false;
 const store = new Store(browserStorage());
 const keys = new KeyDialog();
 const api = new Api({ apiKey: () => keys.key });
-const view = new PageView(() => chat.again(composer.model));
+const view = new PageView(() => {
+  chat.again(composer.model);
+  composer.focus();
+});
 const composer = new Composer({
   onSend: (question) => send(question),
   onStop: () => chat.stop(),
@@ -112,5 +115,6 @@ for (const example of document.querySelectorAll("button.example")) {
 }
 addEventListener("popstate", () => location.hash === "" && openAddressed());
 
+history.scrollRestoration = "manual";
 openAddressed();
 void offerModels();

@@ -15,6 +15,7 @@ const MAX_DEPTH = 8;
 
 const FENCE = /^ {0,12}(`{3,}|~{3,})[ \t]*([^`]*)$/;
 const HEADING = /^ {0,3}(#{1,6})(?:[ \t]+(.*))?$/;
+const TASK = /^\[([ xX])\] /;
 const RULE = /^ {0,3}([-*_])[ \t]*(?:\1[ \t]*){2,}$/;
 const QUOTE = /^ {0,3}> ?/;
 const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])(?:([ \t]+)(?=\S)|[ \t]*$)/;
@@ -180,7 +181,8 @@ class BlockParser {
     /** @type {MarkNode[]} */
     const items = [];
     for (let item = /** @type {RegExpExecArray | null} */ (first); item !== null; ) {
-      items.push({ tag: "li", children: this.#item(item) });
+      const task = TASK.test(this.#lines[this.#at].slice(item[0].length));
+      items.push({ tag: "li", attrs: task ? { class: "task" } : {}, children: this.#item(item) });
       const next = ITEM.exec(this.#lines[this.#at] ?? "");
       item = next !== null && markerKind(next[2]) === kind && !RULE.test(next.input) ? next : null;
     }
@@ -286,5 +288,5 @@ function withoutIndent(line, most) {
  * @param {string} text
  */
 function taskBox(text) {
-  return text.replace(/^\[([ xX])\] /, (_, mark) => (mark === " " ? "\u2610 " : "\u2611 "));
+  return text.replace(TASK, (_, mark) => (mark === " " ? "\u2610 " : "\u2611 "));
 }

@@ -111,7 +111,7 @@ export class PageView {
 
   #keepEnd() {
     const page = document.documentElement;
-    if (this.#atEnd) {
+    if (this.#atEnd && this.#shown.length > 0) {
       this.#lastScroll = page.scrollHeight - page.clientHeight;
       page.scrollTop = page.scrollHeight;
     }

@@ -28,11 +28,8 @@
 import { RequestFailure } from "./api.js";
 import { fullJitterMs, Pause } from "./backoff.js";
 import { readFrames } from "./sse.js";
+import { SilenceError, Watchdog } from "./watchdog.js";
 
-/** Longest wait for the first byte, and then for any byte: the server breaks every silence after 10 s. */
-const SILENCE_MS = 30_000;
-/** Silence after which a connection is suspected dead when the device wakes up: one missed heartbeat. */
-const STALE_MS = 15_000;
 const BASE_DELAY_MS = 1000;
 const MAX_DELAY_MS = 15_000;
 /** Tries in a row without one event before the reader is asked: seven minutes on average. */
@@ -42,11 +39,6 @@ const RESTART_WINDOW_MS = 120_000;
 /** Connections in a row that stay silent from the first byte on mean that something on the way gathers events. */
 const SILENT_BEFORE_POLLING = 2;
 const POLL_WAIT_S = 20;
-
-/** The connection was silent for too long. */
-class SilenceError extends Error {
-  name = "SilenceError";
-}
 
 /**
  * Follows one answer: `for await (const {event, offset} of new AnswerStream(options))`. The iteration ends after
@@ -63,12 +55,13 @@ export class AnswerStream {
   #failures = 0;
   #silentConnections = 0;
   #baseDelayMs = BASE_DELAY_MS;
-  #lastByteMs = 0;
   #ended = false;
   #closed = false;
   #pause = new Pause();
   /** @type {AbortController | null} */
   #connection = null;
+  /** @type {Watchdog | null} */
+  #watchdog = null;
 
   /** @param {StreamOptions} options */
   constructor(options) {
@@ -86,15 +79,13 @@ export class AnswerStream {
   /** The network or the device is back: try now, and drop a connection that looks dead. */
   nudge() {
     this.#pause.end();
-    if (this.#lastByteMs > 0 && Date.now() - this.#lastByteMs > STALE_MS) {
-      this.#connection?.abort(new SilenceError("The connection was silent while the device slept."));
-    }
+    this.#watchdog?.suspect();
   }
 
   /** Stop reading. The answer itself goes on. */
   close() {
     this.#closed = true;
-    this.#connection?.abort(new SilenceError("Closed."));
+    this.#connection?.abort();
     this.#pause.end();
   }
 
@@ -106,7 +97,8 @@ export class AnswerStream {
       try {
         yield* this.#read();
       } catch (error) {
-        failure = error instanceof RequestFailure ? error : new RequestFailure(/** @type {Error} */ (error).message);
+        // A cut shows as an error whose text is the browser's own; bytes that make no sense are treated alike.
+        failure = error instanceof RequestFailure ? error : new RequestFailure("The connection was cut.");
       }
       if (this.#closed || this.#ended) {
         return;
@@ -157,24 +149,25 @@ export class AnswerStream {
   async *#read() {
     const connection = new AbortController();
     this.#connection = connection;
-    this.#lastByteMs = Date.now();
-    const watchdog = setInterval(() => {
-      if (Date.now() - this.#lastByteMs > SILENCE_MS) {
-        this.#silentConnections += 1;
-        connection.abort(new SilenceError("The connection went silent."));
-      }
-    }, 1000);
+    this.#watchdog = new Watchdog(connection);
     this.#tell("connecting", 0, null);
     try {
       const polling = this.#silentConnections >= SILENT_BEFORE_POLLING;
       yield* polling ? this.#poll(connection.signal) : this.#subscribe(connection.signal);
     } catch (error) {
-      // What an aborted read throws differs between browsers; the reason it was aborted for does not.
-      throw connection.signal.aborted ? connection.signal.reason : error;
+      if (connection.signal.reason instanceof SilenceError) {
+        // What an aborted read throws differs between browsers; the reason it was aborted for does not.
+        this.#silentConnections += 1;
+        throw connection.signal.reason;
+      }
+      throw error;
     } finally {
-      clearInterval(watchdog);
+      this.#watchdog.stop();
+      this.#watchdog = null;
       this.#connection = null;
-      connection.abort();
+      if (!this.#ended) {
+        connection.abort();
+      }
     }
   }
 
@@ -195,7 +188,7 @@ export class AnswerStream {
     }
     yield* this.#restartIfReplayed();
     const frames = readFrames(response.body, (parser) => {
-      this.#lastByteMs = Date.now();
+      this.#watchdog?.heard();
       this.#silentConnections = 0;
       this.#baseDelayMs = parser.retryMs ?? this.#baseDelayMs;
     });
@@ -227,7 +220,7 @@ export class AnswerStream {
       const response = await this.#options.api.send(path, { signal });
       this.#tell("open", 0, null);
       const batch = response.status === 204 ? { events: [], done: true } : await response.json();
-      this.#lastByteMs = Date.now();
+      this.#watchdog?.heard();
       for (const { id, data } of batch.events) {
         yield this.#deliver(data, id);
       }
