@@ -1,0 +1,1 @@
+"""Tests of the whole system: real relays, workers and Redis, and a client in front."""
