@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import socket
+import ssl
 import struct
 import sys
 from collections import Counter, deque
@@ -34,6 +35,8 @@ class RecordedCall:
 
     body: dict[str, Any]
     headers: dict[str, str]
+    peer: Any = None
+    """The client's end of the connection."""
     sent_frames: int = 0
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     """The answer was sent to its end, or to its scripted fault."""
@@ -44,13 +47,14 @@ class RecordedCall:
 class MessagesServer:
     """The server; an async context manager that serves on a free loopback port unless told another."""
 
-    def __init__(self, port: int = 0, default: Script | None = None) -> None:
-        """Take the port and the script for requests that bring none."""
+    def __init__(self, port: int = 0, default: Script | None = None, tls: ssl.SSLContext | None = None) -> None:
+        """Take the port, the script for requests that bring none, and the certificate to serve HTTPS."""
         self.calls: list[RecordedCall] = []
         self.base_url = ""
         self.most_at_once = 0
         self._at_once = 0
         self._port = port
+        self._tls = tls
         self._default = default or Script()
         self._scripts: deque[Script] = deque()
         self._conversations: Counter[str] = Counter()
@@ -66,10 +70,10 @@ class MessagesServer:
     async def __aenter__(self) -> Self:
         """Begin to listen."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096, ssl_context=self._tls)
         await site.start()
         host, port = self._runner.addresses[0][:2]
-        self.base_url = f"http://{host}:{port}"
+        self.base_url = f"{'https' if self._tls else 'http'}://{host}:{port}"
         return self
 
     async def __aexit__(
@@ -83,7 +87,9 @@ class MessagesServer:
 
     async def _messages(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
-        call = RecordedCall(body, {name.lower(): value for name, value in request.headers.items()})
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        call = RecordedCall(body, headers, peer)
         self.calls.append(call)
         if problem := _problem(body):
             return web.json_response(error_body("invalid_request_error", problem), status=400)

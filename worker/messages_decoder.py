@@ -109,7 +109,7 @@ class MessagesDecoder:
     def _on_message_start(self, data: bytes) -> None:
         message = wire.message_start.decode(data).message
         if not self._told_step:
-            self._tell_step(message.id, message.model)
+            self._tell_step(message.id, _file_name(message.model))
         self._tell_usage(message.usage)
 
     def _tell_usage(self, usage: wire.WireUsage | None) -> None:
@@ -217,6 +217,11 @@ class MessagesDecoder:
     def _on_error(self, data: bytes) -> None:
         error = wire.error_frame.decode(data).error
         raise provider_errors.told_in_stream(error.type, error.message)
+
+
+def _file_name(model: str | None) -> str | None:
+    """Return a model's name without the directories that servers of local files put before it: clients see it."""
+    return model if model is None or not model.startswith("/") else model.rsplit("/", 1)[-1]
 
 
 def _given(value: object) -> bool:

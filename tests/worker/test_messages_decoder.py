@@ -99,6 +99,13 @@ def replace_output(usage: Usage, output_tokens: int) -> Usage:
     return msgspec.structs.replace(usage, output_tokens=output_tokens)
 
 
+def test_the_directories_of_a_local_model_are_not_told() -> None:
+    """Some servers name a model by its file; a name with an owner in it is a name."""
+    for named, told in (("/srv/models/a.gguf", "a.gguf"), ("owner/model", "owner/model")):
+        head = frame("message_start", {"message": {"model": named}}).data
+        assert MessagesDecoder(call()).feed(head) == [StepEvent("start", 1, None, told)]
+
+
 @given(st.integers(1, 40), st.sampled_from(["\n", "\r\n", "\r"]), st.integers(0, 3))
 def test_however_the_bytes_are_cut_the_events_are_the_same(size: int, newline: str, pings: int) -> None:
     """A chunk may end anywhere, also inside a character; pings vanish."""

@@ -31,8 +31,8 @@ DEFAULT_URL = "https://api.anthropic.com"
 _CONNECT_S = 10.0
 _KEEP_IDLE_S = 15.0
 """How long an idle connection is kept for the next call; longer invites the server to close it under a request."""
-_LAST_READ_S = 0.1
-"""How long the end of the body is waited for after the end of the answer, to keep the connection."""
+_LAST_READ_S = 0.05
+"""How long the end of the body, which mostly comes with the end of the answer, is waited for to keep the connection."""
 _BROKEN = (httpx2.HTTPError, aiohttp.ClientError, OSError)
 
 
@@ -53,6 +53,12 @@ class AnthropicProvider:
     def __init__(self, *, api_key: str, limits: Limits, base_url: str = DEFAULT_URL) -> None:
         """Take the key and the address. Opens no connection yet."""
         self._limits = limits
+        self._headers = {"accept-encoding": "identity"}
+        # A kept connection may be closed by the server under the next call, which then fails. That is worth it where
+        # connecting takes a TLS handshake; servers of local models close theirs without notice.
+        self._keeps_connections = base_url.startswith("https:")
+        if not self._keeps_connections:
+            self._headers["connection"] = "close"
         # The transport's own pool would queue calls beyond its limit (100 when none is given), unseen.
         pool = httpx2.Limits(
             max_connections=limits.calls, max_keepalive_connections=None, keepalive_expiry=_KEEP_IDLE_S
@@ -76,6 +82,8 @@ class AnthropicProvider:
             patience = Patience()
             stack.callback(patience.close)
             chunks = await self._open(call, stack, patience.until(first_by))
+            if self._keeps_connections:
+                stack.push_async_callback(_read_out, chunks, patience, decoder)
             while not decoder.finished:
                 patience.until(loop.time() + self._limits.idle_s if decoder.begun else first_by)
                 try:
@@ -86,8 +94,6 @@ class AnthropicProvider:
                     raise
                 if batch:
                     yield batch
-            with suppress(TimeoutError, *_BROKEN), patience.until(loop.time() + _LAST_READ_S):
-                await anext(chunks, None)
 
     async def _open(self, call: Call, stack: AsyncExitStack, patience: Patience) -> AsyncGenerator[bytes, None]:
         """Send the call and return the body's chunks; ``stack`` closes both. Raises ``ProviderError``."""
@@ -101,7 +107,7 @@ class AnthropicProvider:
                         stream=True,
                         # Not as named parameters: the SDK has none for temperature and top_p, and looks into others.
                         extra_body=_body(call.options),
-                        extra_headers={"accept-encoding": "identity"},
+                        extra_headers=self._headers,
                     )
                 )
         except TimeoutError:
@@ -133,6 +139,13 @@ class AnthropicProvider:
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
         await self._client.close()
+
+
+async def _read_out(chunks: AsyncGenerator[bytes, None], patience: Patience, decoder: MessagesDecoder) -> None:
+    """Read the end of a finished answer's body, so that its connection serves the next call."""
+    if decoder.finished:
+        with suppress(TimeoutError, *_BROKEN), patience.until(asyncio.get_running_loop().time() + _LAST_READ_S):
+            await anext(chunks, None)
 
 
 def _body(options: dict[str, Any]) -> dict[str, Any]:
