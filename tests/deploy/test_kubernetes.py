@@ -136,6 +136,7 @@ def test_the_probes_ask_for_what_they_should(manifests: Manifests) -> None:
     assert relay["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "http"}
     assert relay["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
     assert worker["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "metrics"}
+    assert worker["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
     assert [port["containerPort"] for port in relay["ports"] + worker["ports"]] == [8080, 9090]
 
 
