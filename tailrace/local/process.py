@@ -31,7 +31,7 @@ class Program:
     environment: Mapping[str, str]
     ready_mark: bytes
     """The program is ready when a line of its output holds this."""
-    start_s: float = 30.0
+    start_s: float = 60.0
     stop_s: float = 5.0
 
 

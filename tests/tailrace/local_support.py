@@ -24,12 +24,14 @@ def program(code: str, *, name: str = "part", start_s: float = 10.0, stop_s: flo
     return Program(name, command, foreign_environment(), READY, start_s=start_s, stop_s=stop_s)
 
 
-def runner(directory: Path, settings: Mapping[str, str], *, python: Path | None = None) -> Process:
+def runner(
+    directory: Path, settings: Mapping[str, str], *, python: Path | None = None, log: str = "runner.out"
+) -> Process:
     """Return the local runner, not started, as a process whose working directory is ``directory``."""
     code = "from tailrace.local import run_local; raise SystemExit(run_local())"
     # The working directory is where the runner keeps its data, and Process runs everything in the project's root.
     command = ["env", "-C", str(directory), str(python or sys.executable), "-P", "-c", code]
-    return Process(command, directory / "runner.out", env=ROOT_ENVIRONMENT | dict(settings))
+    return Process(command, directory / log, env=ROOT_ENVIRONMENT | dict(settings))
 
 
 def children(pid: int) -> dict[int, str]:
