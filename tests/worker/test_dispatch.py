@@ -1,0 +1,273 @@
+"""Dispatch through arq: quick, fair, frugal, and alive after whatever Redis does. On real Redis servers."""
+
+from __future__ import annotations
+
+import asyncio
+from statistics import median
+
+import pytest
+from arq.constants import in_progress_key_prefix
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from shared import keys
+from shared.jobs import JobQueue
+from shared.redis_client import queue_redis
+from shared.settings import Settings
+from tests.support import eventually
+from tests.worker.support_dispatch import NEVER_S, Slots, dispatching, drained, enqueue, idle_in_blmpop, started
+from worker.dispatch import Dispatcher
+
+
+@pytest.fixture
+def queue(redis: Redis) -> JobQueue:
+    """Give the relay's side of the queue."""
+    return JobQueue(redis, Settings())
+
+
+async def commands_per_s(redis: Redis, polls: int = 6) -> float:
+    """Return the commands per second that Redis is given while ``polls`` more polls are made, without our own."""
+    loop = asyncio.get_running_loop()
+
+    async def counted() -> tuple[int, int]:
+        stats = await redis.info("commandstats")
+        counts = {name.removeprefix("cmdstat_"): int(stat["calls"]) for name, stat in stats.items()}
+        return counts.get("evalsha", 0), sum(calls for name, calls in counts.items() if name != "info")
+
+    polls_before, commands_before = await counted()
+    began = loop.time()
+
+    async def polled() -> bool:
+        return (await counted())[0] >= polls_before + polls
+
+    await eventually(polled, deadline_s=30)
+    return ((await counted())[1] - commands_before) / (loop.time() - began)
+
+
+# Speed and cost
+
+
+async def test_300_long_streams_in_flight_leave_pick_up_under_20_ms_and_commands_flat(
+    redis_url: str, redis: Redis, queue: JobQueue
+) -> None:
+    """Streams in flight are none of Redis' queue's business: neither a new job nor an idle worker notices them."""
+    slots, loop = Slots(), asyncio.get_running_loop()
+    async with dispatching(redis_url, slots):
+        await idle_in_blmpop(redis)
+        idle = await commands_per_s(redis)
+        assert idle <= 10
+
+        await enqueue(queue, 300)
+        await eventually(lambda: len(slots.running) == 300)
+        await drained(redis)
+        assert await commands_per_s(redis) <= idle * 1.25 + 1
+
+        pick_ups = []
+        for _ in range(31):
+            await idle_in_blmpop(redis)
+            began = loop.time()
+            (stream_id,) = await enqueue(queue, 1)
+            await started(slots, stream_id)
+            pick_ups.append(slots.asked_at[stream_id] - began)
+        assert median(pick_ups) < 0.020
+
+
+async def test_a_job_whose_wake_was_lost_is_found_by_the_poll(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """The wake is a shortcut: the queue is the truth."""
+    slots = Slots()
+    (stream_id,) = await enqueue(queue, 1)
+    await redis.delete(keys.WAKE)
+    async with dispatching(redis_url, slots, poll_s=0.1):
+        await eventually(lambda: slots.asked == [(stream_id, 1)])
+        await redis.delete(keys.WAKE)
+        await eventually(lambda: bool(slots.running))
+        await drained(redis)
+
+
+# Sharing
+
+
+async def test_12_workers_with_10_slots_start_all_of_118_jobs(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """Nobody starves with 2 slots to spare, each job is started once, and full workers stay within their slots."""
+    workers = [Slots(10) for _ in range(12)]
+    first = await enqueue(queue, 50)
+    async with asyncio.TaskGroup() as tasks:
+        done = asyncio.Event()
+
+        async def work(slots: Slots) -> None:
+            async with dispatching(redis_url, slots):
+                await done.wait()
+
+        for slots in workers:
+            tasks.create_task(work(slots))
+        rest = await enqueue(queue, 68)
+        await eventually(lambda: sum(len(slots.running) for slots in workers) == 118, deadline_s=15)
+        await drained(redis)
+        done.set()
+    asked = [stream_id for slots in workers for stream_id, _ in slots.asked]
+    assert sorted(asked) == sorted(first + rest)
+    assert max(len(slots.running) for slots in workers) <= 10
+
+
+async def test_jobs_that_others_have_in_progress_hide_nobody(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """However many jobs at the head of the queue are being started elsewhere, the one behind them is found."""
+    held = await enqueue(queue, 350)
+    for stream_id in held:
+        await redis.set(f"{in_progress_key_prefix}{stream_id}:1", b"1", px=60_000)
+    (behind,) = await enqueue(queue, 1)
+    slots = Slots()
+    async with dispatching(redis_url, slots):
+        await eventually(lambda: slots.asked == [(behind, 1)])
+
+
+async def test_a_full_worker_leaves_jobs_and_wakes_to_others(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """With polls out of the way: the full one asks for nothing, and one with room is woken at once."""
+    full, free = Slots(1), Slots(10)
+    async with dispatching(redis_url, full, poll_s=NEVER_S):
+        await idle_in_blmpop(redis)
+        (first,) = await enqueue(queue, 1)
+        await eventually(lambda: full.running == {first})
+        await drained(redis)
+        waiting = await enqueue(queue, 3)
+        await idle_in_blmpop(redis, workers=0)
+        assert await redis.execute_command("LLEN", keys.WAKE) == 3
+        async with dispatching(redis_url, free, poll_s=NEVER_S):
+            await eventually(lambda: free.running == set(waiting))
+            await idle_in_blmpop(redis)
+            (last,) = await enqueue(queue, 1)
+            await eventually(lambda: last in free.running)
+        assert full.asked == [(first, 1)]
+
+
+async def test_a_worker_that_fills_up_while_it_waits_passes_the_wake_on(
+    redis_url: str, redis: Redis, queue: JobQueue
+) -> None:
+    """A takeover can use the last slot while the worker is first in line for a wake: the next in line gets it."""
+    filled, free = Slots(1), Slots(10)
+    async with dispatching(redis_url, filled, poll_s=NEVER_S):
+        await idle_in_blmpop(redis, workers=1)
+        async with dispatching(redis_url, free, poll_s=NEVER_S):
+            await idle_in_blmpop(redis, workers=2)
+            filled.running.add("taken over")
+            (stream_id,) = await enqueue(queue, 1)
+            await eventually(lambda: free.running == {stream_id}, deadline_s=2)
+    assert filled.asked == []
+
+
+async def test_a_burst_spreads_over_the_workers_that_wait(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """Each wake is for one job, so the first worker woken does not swallow what others could have started."""
+    workers = [Slots() for _ in range(2)]
+    async with dispatching(redis_url, workers[0], poll_s=NEVER_S), dispatching(redis_url, workers[1], poll_s=NEVER_S):
+        await idle_in_blmpop(redis, workers=2)
+        for _ in range(20):
+            await enqueue(queue, 1)
+        await eventually(lambda: sum(len(slots.running) for slots in workers) == 20)
+    assert all(slots.running for slots in workers)
+
+
+async def test_a_nudge_makes_a_full_worker_look_at_once(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """With polls out of the way: each time the supervisor says that a slot is free, one more stream takes it."""
+    slots = Slots(1)
+    async with dispatching(redis_url, slots, poll_s=NEVER_S) as dispatcher:
+        await enqueue(queue, 4)
+        for place in range(1, 5):
+            await eventually(lambda: bool(slots.running) and not dispatcher._worker.in_flight)
+            assert len(slots.asked) == place
+            slots.running.clear()
+            dispatcher.nudge()
+        await drained(redis)
+
+
+async def test_jobs_being_started_count_against_the_slots(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """While accept has not answered, its slot is taken: no more jobs are asked for than there is room."""
+    slots = Slots(4)
+    slots.may_answer.clear()
+    async with dispatching(redis_url, slots, poll_s=0.02):
+        await enqueue(queue, 9)
+        await eventually(lambda: len(slots.asked) == 4)
+        await commands_per_s(redis, polls=0)
+        assert len(slots.asked) == 4
+        slots.may_answer.set()
+        await eventually(lambda: len(slots.running) == 4)
+    assert len(slots.asked) == 4
+
+
+# Stopping
+
+
+async def test_stop_picks_nothing_more_and_waits_for_what_is_in_flight(
+    redis_url: str, redis: Redis, queue: JobQueue
+) -> None:
+    """The job in flight gets its answer; the next one stays for another worker, with a wake."""
+    stopping, other = Slots(), Slots()
+    stopping.may_answer.clear()
+    async with dispatching(redis_url, stopping, poll_s=NEVER_S) as dispatcher:
+        (first,) = await enqueue(queue, 1)
+        await eventually(lambda: bool(stopping.asked))
+        await idle_in_blmpop(redis)
+        async with asyncio.TaskGroup() as tasks:
+            stop = tasks.create_task(dispatcher.stop(10))
+            await idle_in_blmpop(redis, workers=0)
+            (second,) = await enqueue(queue, 1)
+            assert not stop.done()
+            stopping.may_answer.set()
+        assert stopping.running == {first}
+    async with dispatching(redis_url, other):
+        await eventually(lambda: other.asked == [(second, 1)])
+        await drained(redis)
+
+
+async def test_a_job_in_flight_past_the_deadline_is_left_to_another_worker(redis_url: str, queue: JobQueue) -> None:
+    """It is cancelled, said once, and started elsewhere at once: its mark is gone with it."""
+    stuck, other = Slots(), Slots()
+    stuck.may_answer.clear()
+    with capture_logs() as logged:
+        async with dispatching(redis_url, stuck) as dispatcher:
+            (stream_id,) = await enqueue(queue, 1)
+            await eventually(lambda: bool(stuck.asked))
+            await dispatcher.stop(0.05)
+    assert [line["event"] for line in logged] == ["dispatch.jobs_cancelled"]
+    async with dispatching(redis_url, other):
+        await eventually(lambda: other.running == {stream_id})
+
+
+async def test_stop_is_quick_and_gives_back_a_wake_it_may_have_taken(redis_url: str, redis: Redis) -> None:
+    """A worker that waits for a wake stops within a moment, and the one after it is no worse off."""
+    loop = asyncio.get_running_loop()
+    async with dispatching(redis_url, Slots(), poll_s=NEVER_S) as dispatcher:
+        await idle_in_blmpop(redis)
+        began = loop.time()
+        await dispatcher.stop(10)
+        assert loop.time() - began < 1
+    assert await redis.execute_command("LLEN", keys.WAKE) == 1
+
+
+async def test_stop_before_and_after_run_does_nothing(redis_url: str) -> None:
+    """A worker that fails while it starts may stop what never ran; and stopping twice is stopping."""
+    settings = Settings(redis_url=redis_url)
+    redis = queue_redis(settings)
+    slots = Slots()
+    dispatcher = Dispatcher(redis, settings, slots.accept, slots.room)
+    await dispatcher.stop(1)
+    await dispatcher.run()
+    await dispatcher.stop(1)
+    await redis.connection_pool.disconnect()
+
+
+async def test_cancelling_run_ends_it_wherever_it_is(redis_url: str, queue: JobQueue) -> None:
+    """A parent that falls takes dispatch along, also where redis-py loses the cancellation; the job stays queued."""
+    settings = Settings(redis_url=redis_url)
+    pool = queue_redis(settings)
+    for turns in range(60):
+        slots = Slots()
+        slots.may_answer.clear()
+        run = asyncio.create_task(Dispatcher(pool, settings, slots.accept, slots.room).run())
+        await enqueue(queue, 1)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        run.cancel()
+        _done, pending = await asyncio.wait((run,), timeout=5)
+        assert not pending
+        if slots.asked:
+            assert f"{slots.asked[0][0]}:1".encode() in await pool.zrange(keys.QUEUE, 0, -1)
+    await pool.connection_pool.disconnect()

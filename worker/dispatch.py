@@ -1,0 +1,212 @@
+"""How a worker gets its jobs: arq's queue and job runner, woken at once and never holding a stream.
+
+A job is short. It asks the supervisor to accept a stream, and is over when the supervisor has answered; the stream
+then runs in the supervisor's own tasks. See docs/decisions/dispatch.md for what of arq is used and what is replaced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+import structlog
+from arq.cron import CronJob
+from arq.worker import Retry
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared import keys
+from shared.backoff import Backoff
+from shared.errors import UnavailableError
+from shared.jobs import JobRedis, wake_workers
+from shared.settings import Settings
+from worker.short_jobs import MOST_STARTING, MOST_TRIES, ShortJobs, quieten_arq
+
+MOST_WAKES_TAKEN = 8
+"""Wakes taken in one go from a backlog: few, so that a burst spreads over the workers."""
+RETRY_S = 0.5
+"""Delay before an accept that Redis failed is tried again; doubles."""
+FIRST_BACKOFF_S = 0.05
+LONGEST_BACKOFF_S = 1.0
+SHORTEST_WAIT_S = 0.01
+
+Accept = Callable[[str, int], Awaitable[bool]]
+"""Claims the stream for the attempt and starts it in tasks of its own: true if it runs now. Quick, and idempotent."""
+Room = Callable[[], int]
+"""How many more streams the supervisor can take now."""
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """Picks jobs while there is room and hands each to ``accept``. At least once: a claim decides who writes.
+
+    An ``accept`` that answers false, or raises anything but a Redis failure, ends its job. A Redis failure is tried
+    ``MOST_TRIES`` times with a growing delay; what is lost even so is found by its lease.
+    """
+
+    def __init__(
+        self, redis: Redis, settings: Settings, accept: Accept, room: Room, cron_jobs: Sequence[CronJob] = ()
+    ) -> None:
+        """Take the queue Redis, of whose pool one connection is kept while running, and arq cron jobs to serve."""
+        self._accept = accept
+        self._room = room
+        self._poll_s = settings.poll_s
+        self._block_s = min(settings.poll_s, settings.redis_timeout_s / 2)
+        self._ttl_ms = round(settings.running_ttl_s * 1000)
+        pool = JobRedis(redis.connection_pool, expires_extra_ms=self._ttl_ms)
+        self._worker = ShortJobs(pool, self._produce, cron_jobs, self._poll_s)
+        self._line: Redis = pool.client()
+        self._picking: asyncio.Task[None] | None = None
+        self._blocked = False
+        self._poll_at = 0.0
+        self._nudged = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        """Pick jobs until ``stop``, riding out every loss of Redis; then wait for the jobs in flight.
+
+        Cancelling it cancels them as well; arq leaves a cancelled job in the queue for another worker.
+        """
+        quieten_arq()
+        try:
+            async with asyncio.TaskGroup() as jobs:
+                self._worker.tasks_in(jobs, self.nudge)
+                await self._run_picking()
+        finally:
+            self._stopped.set()
+            await self._line.aclose()
+
+    async def _run_picking(self) -> None:
+        """Pick until stopped or cancelled, and never leave jobs marked as in progress that nobody runs."""
+        self._picking = picking = asyncio.create_task(self._pick(), name="dispatch-pick")
+        try:
+            await asyncio.wait((picking,))
+        finally:
+            self._stop_picking()
+            await asyncio.wait((picking,))
+        if not picking.cancelled():
+            picking.result()
+
+    def _stop_picking(self) -> None:
+        """End the picking task without cutting a start in two: its waits are cancelled, its commands finished.
+
+        The flag is what counts: before Python 3.12 a cancellation can be lost inside redis-py, in ``wait_for``.
+        """
+        self._stopping.set()
+        self._nudged.set()
+        if self._picking is not None and self._blocked:
+            self._picking.cancel()
+
+    def nudge(self) -> None:
+        """Say that a slot may have become free: a worker that was full looks at the queue at once."""
+        self._nudged.set()
+
+    async def stop(self, deadline_s: float) -> None:
+        """Pick nothing more from now on; return when the jobs in flight are done, cancelled after ``deadline_s``."""
+        self._stop_picking()
+        if self._picking is None or await _set_within(self._stopped, deadline_s):
+            return
+        log.warning("dispatch.jobs_cancelled", jobs=self._worker.in_flight)
+        self._worker.cancel_all()
+        await _set_within(self._stopped, deadline_s)
+
+    # Picking
+
+    async def _pick(self) -> None:
+        loop = asyncio.get_running_loop()
+        lost_at: float | None = None
+        backoff = Backoff(FIRST_BACKOFF_S, LONGEST_BACKOFF_S)
+        while not self._stopping.is_set():
+            try:
+                await self._turn()
+            except (RedisError, OSError) as error:
+                if lost_at is None:
+                    lost_at = loop.time()
+                    log.warning("dispatch.redis_lost", error=type(error).__name__, reason=str(error))
+                self._poll_at = 0.0
+                await _set_within(self._stopping, backoff.next_s())
+            else:
+                if lost_at is not None:
+                    log.info("dispatch.redis_back", away_s=round(loop.time() - lost_at, 3))
+                    lost_at = None
+                    backoff.reset()
+
+    async def _turn(self) -> None:
+        """Look at the queue if it is time to, else wait for a wake, or for room."""
+        wait_s = self._poll_at - asyncio.get_running_loop().time()
+        if wait_s <= 0:
+            self._poll_at = asyncio.get_running_loop().time() + self._poll_s
+            await self._start(MOST_STARTING)
+            await self._worker.heart_beat()
+        elif self._free() > 0:
+            await self._start_woken(max(min(wait_s, self._block_s), SHORTEST_WAIT_S))
+        else:
+            self._nudged.clear()
+            if await _set_within(self._nudged, wait_s):
+                await self._start(MOST_STARTING)
+
+    async def _start_woken(self, wait_s: float) -> None:
+        """Wait for a wake and start as many jobs as there were wakes: the rest are for the others who wait."""
+        self._blocked = True
+        try:
+            count = min(self._free(), MOST_WAKES_TAKEN)
+            popped = await self._line.execute_command("BLMPOP", wait_s, 1, keys.WAKE, "LEFT", "COUNT", count)
+        except asyncio.CancelledError:
+            with suppress(RedisError, OSError):
+                await self._pass_on(1)  # Redis may have handed out a wake that was not read
+            raise
+        finally:
+            self._blocked = False
+        if popped:
+            wakes = len(popped[1])
+            usable = 0 if self._stopping.is_set() else min(wakes, max(self._free(), 0))
+            await self._start(usable)
+            if usable < wakes:
+                await self._pass_on(wakes - usable)
+
+    async def _pass_on(self, wakes: int) -> None:
+        await wake_workers(self._line, wakes, self._ttl_ms)
+
+    async def _start(self, most: int) -> None:
+        most = min(most, self._free())
+        if most > 0 and not self._stopping.is_set():
+            await self._worker.start_due(self._line, most)
+
+    def _free(self) -> int:
+        """Return how many jobs may be started: a job in flight may take a slot that ``room`` still counts."""
+        return min(self._room(), MOST_STARTING) - self._worker.in_flight
+
+    # The job
+
+    async def _produce(self, ctx: dict[Any, Any], *data: object) -> None:
+        """Run one job. Raises arq's ``Retry`` when Redis failed ``accept`` and tries are left."""
+        try:
+            stream_id, attempt = msgspec.convert(data, tuple[str, int])
+        except msgspec.ValidationError as error:
+            log.warning("dispatch.job_malformed", job=ctx["job_id"], reason=str(error))
+            return
+        try:
+            accepted = await self._accept(stream_id, attempt)
+        except (RedisError, OSError, UnavailableError) as error:
+            tries = ctx["job_try"]
+            failure = {"stream": stream_id, "attempt": attempt, "tries": tries, "error": type(error).__name__}
+            if tries >= MOST_TRIES:
+                log.warning("dispatch.job_given_up", **failure)
+                return
+            log.info("dispatch.job_retried", **failure)
+            raise Retry(defer=RETRY_S * 2 ** (tries - 1)) from error
+        if not accepted:
+            log.debug("dispatch.job_refused", stream=stream_id, attempt=attempt)
+
+
+async def _set_within(event: asyncio.Event, timeout_s: float) -> bool:
+    """Wait for ``event``, ``timeout_s`` at the longest, and tell whether it is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    return event.is_set()
