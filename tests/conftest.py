@@ -12,7 +12,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from tests.support import Process
-from tests.support_redis import RedisProcess, Server, clear, container, engine, find_binary, keys_without_expiry
+from tests.support_redis import RedisProcess, Server, clear, engine, find_binary, keys_without_expiry, start_shared
 from tests.support_services import Service
 
 StartRedis = Callable[..., RedisProcess]
@@ -45,9 +45,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(scope="session")
 def redis_session(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[Server]:
     """Run the Redis that all tests share: a container where an engine answers, otherwise a private server."""
-    server = container() if engine() else None
-    if server is None:
-        server = RedisProcess(tmp_path_factory.mktemp("redis"), lasting=True).start()
+    server = start_shared(tmp_path_factory.mktemp("redis"))
     pytestconfig.stash[_USED] = server.label
     yield server
     server.end()

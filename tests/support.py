@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import inspect
 import json
 import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -78,6 +80,16 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return kept | dict(extra or {})
 
 
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this child when a test run is itself killed and cannot; macOS has nothing of the kind."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Process:
     """A real program in its own process group, its output in a file, and a fixture that notices when it is left.
 
@@ -98,7 +110,10 @@ class Process:
         self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        """Start the program and return at once. Raises ``AssertionError`` if it is still running."""
+        """Start the program and return at once. Raises ``AssertionError`` if it is still running.
+
+        To be called from the main thread: on Linux the program dies with the thread that started it.
+        """
         assert not self.running, f"{self.name} is running already"
         with self._log_path.open("ab") as log:
             self._run_starts_at = log.tell()
@@ -110,6 +125,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call that takes no lock
             )
         Process.alive.add(self)
         return self

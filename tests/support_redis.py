@@ -125,11 +125,15 @@ class RedisContainer:
         """Start the container and return once Redis answers. Raises what testcontainers raises if it cannot."""
         from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - needs an engine to be of use
 
-        command = ["redis-server", *(part for name, value in FLAGS.items() for part in (f"--{name}", value))]
+        flags = {**FLAGS, "bind": "0.0.0.0", "protected-mode": "no"}  # inside its own network
+        command = ["redis-server", *(part for name, value in flags.items() for part in (f"--{name}", value))]
         self.label = f"testcontainers ({IMAGE})"
         self._container = DockerContainer(IMAGE, command=command, ports=[6379]).start()  # type: ignore[arg-type]
         self.url = f"redis://{self._container.get_container_host_ip()}:{self._container.get_exposed_port(6379)}/0"
-        assert answers(self.url), f"the container of {IMAGE} does not answer at {self.url}"
+        if not answers(self.url):
+            self.end()
+            message = f"the container of {IMAGE} does not answer at {self.url}"
+            raise ConnectionError(message)
 
     def end(self) -> None:
         """Remove the container. Idempotent."""
@@ -148,13 +152,21 @@ def engine() -> str:
     return ""
 
 
-def container() -> Server | None:
-    """Return the Redis of a fresh container, or nothing, said aloud, where the engine cannot get or run the image."""
-    try:
-        return RedisContainer()
-    except (docker.errors.DockerException, OSError) as error:
-        print(f"\nno container of {IMAGE}: {error}")  # noqa: T201 - pytest shows it; the private server is as real
-        return None
+def start_shared(directory: Path) -> Server:
+    """Start the Redis of a whole run: a container where an engine answers, otherwise a server in ``directory``.
+
+    An engine that cannot get or run the image is no reason to test nothing: the private server is as real, and its
+    label says why it was taken.
+    """
+    reason = ""
+    if engine():
+        try:
+            return RedisContainer()
+        except (docker.errors.DockerException, OSError, RuntimeError) as error:  # RuntimeError: testcontainers' own
+            reason = f", since there is no container of {IMAGE}: {error}"
+    server = RedisProcess(directory, lasting=True).start()
+    server.label += reason
+    return server
 
 
 def find_binary() -> tuple[Path, str]:
@@ -176,7 +188,7 @@ def answers(url: str, process: Process | None = None) -> bool:
     """
     # OSError too: a refused connection is translated into Redis's own error only after the retries.
     retry = Retry(ConstantBackoff(_READY_POLL_S), _READY_POLLS, supported_errors=(RedisError, OSError))
-    with Redis.from_url(url, retry=retry) as client:
+    with Redis.from_url(url, retry=retry, retry_on_error=[RedisError]) as client:
         for _round in range(_READY_ROUNDS):
             try:
                 client.ping()

@@ -66,6 +66,25 @@ async def test_a_process_that_ends_early_fails_the_wait_at_once_with_its_output(
     process.end()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+async def test_a_process_dies_with_a_test_run_that_is_killed(tmp_path: Path) -> None:
+    """A run that is killed, as a CI job past its time is, leaves no server behind."""
+    inner = "from pathlib import Path; from tests.support import Process; import sys\n"
+    inner += "child = Process([sys.executable, '-c', 'while True: pass'], Path(sys.argv[1])).start()\n"
+    inner += "print(f'child {child.pid}.', flush=True)\nwhile True: pass"
+    run = Process([sys.executable, "-c", inner, str(tmp_path / "child.log")], tmp_path / "run.log").start()
+    child = int((await run.line("child")).split()[1].rstrip("."))
+    assert _exists(child)
+    run.kill()
+    await eventually(lambda: not _exists(child))
+    run.end()
+
+
+def _exists(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().split()[2] != "Z"
+
+
 async def test_a_server_of_its_own_survives_a_kill_with_its_data(redis_server: StartRedis) -> None:
     """The AOF is on: what was written and waited for is there after SIGKILL and a restart on the same port."""
     server = redis_server(maxmemory="50mb")
