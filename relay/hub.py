@@ -115,7 +115,7 @@ class Hub:
             try:
                 await connection.connect()
                 self._connection, self._heard_s = connection, time.monotonic()
-                self._asked = Counter(self._feeds)
+                self._asked = Counter(list(self._feeds))
                 channels = [keys.live(stream_id) for stream_id in self._feeds]
                 if channels:
                     await connection.send_command("SUBSCRIBE", *channels)

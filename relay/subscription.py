@@ -140,7 +140,7 @@ class Subscription:
     async def _replay(self) -> Batch:
         """Return the next page of the log after the offset; at its tail, turn to live delivery."""
         here = self.offset.entry
-        page = await self._log.read(self.stream_id, here, self._page_entries)
+        page = await self._log.read(self.stream_id, here, self._page_entries + 1)  # one more: the entry it has
         if here == NO_ENTRY and page:
             fresh = page
         elif page and page[0].id == here:
@@ -153,7 +153,7 @@ class Subscription:
             batch.append(Piece(page[0], self.offset.sub + 1))
             self._note(page[0])
         batch += map(self._give, fresh)
-        self._from_log = len(page) >= self._page_entries
+        self._from_log = len(page) > self._page_entries
         return batch
 
     async def _off_the_log(self, *, something_follows: bool) -> Batch:

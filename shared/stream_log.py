@@ -88,7 +88,7 @@ class StreamLog:
         self._tombstone_ms = round(settings.tombstone_s * 1000)
 
     async def create(self, stream_id: str, record: Record, first: Entry) -> bool:
-        """Make the record and the log with its first entry; return False when the record exists already.
+        """Make the record and the log with its first entry; False when a record of this attempt or later is there.
 
         Idempotent, and also what restores a stream that Redis has lost.
         """
@@ -96,7 +96,14 @@ class StreamLog:
             self._redis,
             "create",
             (keys.record(stream_id), keys.log(stream_id)),
-            (str(first.id), first.blob, self._running_ms, self._running_ms + self._tombstone_ms, *record.to_fields()),
+            (
+                str(first.id),
+                first.blob,
+                self._running_ms,
+                self._running_ms + self._tombstone_ms,
+                record.attempt,
+                *record.to_fields(),
+            ),
         )
         return cast(bytes, answer) == b"created"
 
@@ -202,14 +209,14 @@ class StreamLog:
         found = await pipe.execute()
         return [Glance(length, bool(state[0]), bool(state[1]), int(state[0] or 0)) for length, state in _pairs(found)]
 
-    async def outlook(self, appends: Sequence[tuple[str, str]]) -> list[Appended]:
-        """Return what an append of each (stream id, token) would be told now: ``done``, or the tail, or refusal."""
+    async def outlook(self, writers: Sequence[tuple[str, Record]]) -> list[Appended]:
+        """Return what an append to each stream, by the writer of its record, would be told now, with the log's tail."""
         pipe = self._redis.pipeline(transaction=False)
-        for stream_id, _ in appends:
-            pipe.hmget(keys.record(stream_id), ["token", "cancel", "ended_ms"])
+        for stream_id, _ in writers:
+            pipe.hmget(keys.record(stream_id), ["token", "cancel", "ended_ms", "attempt"])
             pipe.xrevrange(keys.log(stream_id), count=1)
         found = await pipe.execute()
-        return [_outlook(token, *pair) for (_, token), pair in zip(appends, _pairs(found), strict=True)]
+        return [_outlook(record, *pair) for (_, record), pair in zip(writers, _pairs(found), strict=True)]
 
     async def view(self, relay_id: str, leases_ms: Sequence[tuple[str, int]]) -> None:
         """Renew a relay's viewer leases: stream id and milliseconds each, 0 when its last viewer has left."""
@@ -233,12 +240,12 @@ def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     return zip(flat[::2], flat[1::2], strict=True)
 
 
-def _outlook(token: str, state: list[bytes | None], last: list[tuple[bytes, dict[bytes, bytes]]]) -> Appended:
-    """Return how a writer with ``token`` stands, from the record's token, cancel flag and end, and the last entry."""
-    held, cancel, ended = state
-    if held is None:
+def _outlook(mine: Record, state: list[bytes | None], last: list[tuple[bytes, dict[bytes, bytes]]]) -> Appended:
+    """Return how a writer stands, from the stored token, cancel flag, end and attempt, and the last entry."""
+    token, cancel, ended, attempt = state
+    if attempt is None or int(attempt) < mine.attempt:
         return Appended("gone")
-    if held.decode() != token:
+    if token is None or token.decode() != mine.token:
         return Appended("fenced")
     tail = EntryId.parse(last[0][0]) if last else NO_ENTRY
     return Appended("closed" if ended else "tail", cancel_asked=bool(cancel), tail=tail)

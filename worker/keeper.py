@@ -56,7 +56,7 @@ class Keeper:
         """
         for at in range(0, len(writers), _BATCH):
             batch = writers[at : at + _BATCH]
-            outlooks = await self._parts.log.outlook([(one.stream_id, one.record.token) for one in batch])
+            outlooks = await self._parts.log.outlook([(one.stream_id, one.record) for one in batch])
             for writer, outlook in zip(batch, outlooks, strict=True):
                 if outlook.cancel_asked:
                     writer.on_signal("cancelled")

@@ -5,8 +5,9 @@
 -- Returns one status a stream: "done", "done cancel", "fenced", "closed", "gone", "tail ID" or "error TEXT".
 local function append(record, log, channel, at)
   local token, attempt, seq, blob = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
-  local state = redis.call('HMGET', record, 'token', 'ended_ms', 'cancel', 'tenant')
-  if not state[4] then return 'gone' end
+  local state = redis.call('HMGET', record, 'token', 'ended_ms', 'cancel', 'attempt')
+  -- A record of an earlier attempt is one that Redis took back: it lost the claim, and nobody has claimed since.
+  if not state[4] or tonumber(state[4]) < tonumber(attempt) then return 'gone' end
   if state[1] ~= token then return 'fenced' end
   local id = attempt .. '-' .. ARGV[at + 2]
   local length = redis.call('XLEN', log)

@@ -1,0 +1,233 @@
+"""Resuming: every event once and in order from any offset, with appends during the replay, through two relays."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from redis.asyncio import Redis
+
+from relay.subscription import Subscription
+from shared import keys
+from shared.errors import GoneError
+from shared.events import DeltaEvent, EndEvent, UnknownEvent
+from shared.offset import NO_ENTRY, START, EntryId, Offset
+from shared.settings import Settings
+from shared.stream_log import StreamLog
+from tests.relay.log_writer import LogWriter, Reader, hubs
+from tests.support import eventually
+
+SETTINGS = Settings(feed_entries=4, quiet_check_s=0.2, heartbeat_s=0.5, viewer_lease_s=5)
+
+
+def position(offset_text: str) -> Offset:
+    """Return the offset in its opaque form."""
+    return Offset.parse(offset_text, offset_text[:4] + "a" * 22)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_from_every_offset_the_rest_is_read_once_and_in_order(redis: Redis, seed: int) -> None:
+    """``full[0:k] + resume(k) == full`` for every k of a random log, half of which is appended during the replay."""
+    rng = random.Random(seed)
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    counts = [rng.randint(1, 4) for _ in range(rng.randint(4, 16))]
+    half = rng.randint(0, len(counts))
+    await writer.write_words(counts[:half])
+    before = writer.told()
+    offsets = [START, *(position(text) for text, _ in before)]
+    async with hubs(redis, SETTINGS, 2) as relays:
+        readers = [Reader(writer.stream_id, offset) for offset in offsets]
+        async with asyncio.TaskGroup() as group:
+            for number, reader in enumerate(readers):
+                group.create_task(reader.read(relays[number % 2], stream_log, page_entries=rng.randint(1, 5)))
+            await asyncio.sleep(rng.random() / 200)
+            await writer.write_words(counts[half:], rng)
+            await writer.end()
+    full = writer.told()
+    for k, reader in enumerate(readers):
+        assert before[:k] + reader.had == full
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_reader_that_is_cut_again_and_again_still_has_everything_once(redis: Redis, seed: int) -> None:
+    """Three readers change between two relays at random events while the stream is written and changes its attempt."""
+    rng = random.Random(seed)
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    async with hubs(redis, SETTINGS, 2) as relays:
+
+        async def follow(reader: Reader) -> None:
+            ended = False
+            while not ended:
+                relay, most = rng.choice(relays), len(reader.had) + rng.randint(1, 9)
+                ended = await reader.read(relay, stream_log, page_entries=rng.randint(1, 8), most=most)
+
+        readers = [Reader(writer.stream_id, START) for _ in range(3)]
+        async with asyncio.TaskGroup() as group:
+            for reader in readers:
+                group.create_task(follow(reader))
+            for _ in range(3):
+                await writer.claim()
+                await writer.write_words([rng.randint(1, 4) for _ in range(12)], rng)
+            await writer.end()
+    for reader in readers:
+        assert reader.had == writer.told()
+        assert reader.forks == 0
+
+
+async def test_a_burst_larger_than_the_inbox_is_read_from_the_log(redis: Redis) -> None:
+    """A reader that is not reading holds ``feed_entries`` at most, and then finds the rest in the log."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    async with (
+        hubs(redis, SETTINGS) as (relay,),
+        Subscription(relay, stream_log, writer.stream_id, START, 100) as subscription,
+    ):
+        seen = 0
+        while seen < 2:
+            seen += len(await subscription.read())
+        await writer.write_words([1] * 50)
+        await writer.end()
+        while not subscription.ended:
+            seen += len(await subscription.read())
+    assert seen == len(writer.entries)
+
+
+async def test_what_live_delivery_misses_is_found_by_the_check_of_quiet_streams(redis: Redis) -> None:
+    """An entry that was appended without being published reaches the reader all the same."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    async with hubs(redis, SETTINGS) as (relay,):
+        reader = Reader(writer.stream_id, START)
+        reading = asyncio.create_task(reader.read(relay, stream_log))
+        await eventually(lambda: len(reader.had) == 2)
+        await redis.xadd(keys.log(writer.stream_id), {"d": b'1 5\n{"type":"novel"}'}, id="1-3")
+        await eventually(lambda: len(reader.had) == 3)
+        assert isinstance((await stream_log.read(writer.stream_id, EntryId(1, 3), 1))[0].events()[0], UnknownEvent)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_live_entries_go_on_after_the_pubsub_connection_was_killed(redis: Redis) -> None:
+    """Redis cuts every subscriber; the hub comes back, and the reader misses nothing of what came meanwhile."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    async with hubs(redis, SETTINGS) as (relay,):
+        reader = Reader(writer.stream_id, START)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reader.read(relay, stream_log))
+            for _ in range(5):
+                await writer.write_words([1, 2, 1])
+                await redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+                await writer.write_words([1, 1])
+            await writer.end()
+        assert reader.had == writer.told()
+
+
+async def test_a_log_that_went_another_way_resets_the_reader(redis: Redis) -> None:
+    """A reader who saw entries that a failover lost, and that another attempt wrote differently, begins anew."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    await writer.write_words([1, 1, 1])
+    seen = writer.told()[-1][0]
+    await redis.xdel(keys.log(writer.stream_id), "1-4", "1-5")
+    await redis.execute_command("XSETID", keys.log(writer.stream_id), "1-3")
+    await writer.claim()
+    await writer.write_words([1, 1, 1])
+    await writer.end()
+    async with hubs(redis, SETTINGS) as (relay,):
+        reader = Reader(writer.stream_id, position(seen))
+        await reader.read(relay, stream_log)
+    assert reader.forks == 1
+    assert reader.had == writer.told()
+
+
+async def test_a_reader_ahead_of_the_log_waits_until_it_is_repaired(redis: Redis) -> None:
+    """What Redis lost and the worker appends again, unchanged, is not told twice, and what follows is told once."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    await writer.write_words([2, 2, 2])
+    before = writer.told()
+    await redis.xdel(keys.log(writer.stream_id), "1-4", "1-5")
+    await redis.execute_command("XSETID", keys.log(writer.stream_id), "1-3")
+    async with hubs(redis, SETTINGS) as (relay,):
+        reader = Reader(writer.stream_id, position(before[-1][0]))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reader.read(relay, stream_log))
+            await eventually(lambda: relay.viewed() == {writer.stream_id})
+            for entry in writer.entries[3:]:
+                await writer.send(entry)
+            await writer.write_words([1])
+            await writer.end()
+    assert reader.forks == 0
+    assert before + reader.had == writer.told()
+
+
+async def test_a_log_that_has_gone_is_told(redis: Redis) -> None:
+    """A reader of an expired log gets a ``GoneError``, from its start and from an offset."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    await writer.end()
+    await redis.delete(keys.log(writer.stream_id))
+    async with hubs(redis, SETTINGS) as (relay,):
+        for offset in (START, Offset(EntryId(1, 2), 0)):
+            with pytest.raises(GoneError):
+                await Reader(writer.stream_id, offset).read(relay, stream_log)
+
+
+async def test_from_now_on_only_what_comes_is_read(redis: Redis) -> None:
+    """After ``skip_to_now`` nothing of the past is told, and nothing of the future is missed."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    await writer.write_words([3, 3])
+    before = len(writer.told())
+    async with hubs(redis, SETTINGS) as (relay,):
+        async with Subscription(relay, stream_log, writer.stream_id, START, 10) as subscription:
+            await subscription.skip_to_now()
+            offset = subscription.offset
+        reader = Reader(writer.stream_id, offset)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reader.read(relay, stream_log))
+            await writer.append(DeltaEvent(0, text="new"))
+            await writer.append(EndEvent("completed"))
+    assert reader.had == writer.told()[before:]
+
+
+async def test_silence_is_a_sign_of_life_and_loses_nothing(redis: Redis) -> None:
+    """A quiet stream gives empty batches every ``heartbeat_s``, and the next entry still comes."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    async with (
+        hubs(redis, SETTINGS) as (relay,),
+        Subscription(relay, stream_log, writer.stream_id, START, 10) as subscription,
+    ):
+        assert len(await subscription.read()) == 1
+        async with asyncio.timeout(5):
+            assert await subscription.read() == []
+            assert await subscription.read() == []
+        await writer.claim()
+        batch = await subscription.read()
+        while not batch:
+            batch = await subscription.read()
+    assert subscription.offset.entry == EntryId(1, 2)
+    assert subscription.offset.entry > NO_ENTRY
