@@ -301,6 +301,20 @@ async def test_leaving_an_answer_closes_its_connection_at_once(
     await asyncio.wait_for(server.calls[0].disconnected.wait(), 2)
 
 
+async def test_leaving_an_answer_leaves_nothing_to_the_garbage_collector(
+    server: MessagesServer, provider: AnthropicProvider
+) -> None:
+    """A generator that is collected instead of closed is closed by a task that nobody waits for."""
+    server.say(Script(stall_at=4))
+    stream = provider.stream(CALL)
+    await anext(stream)
+    await stream.aclose()
+    del stream
+    for _ in range(3):
+        await asyncio.sleep(0)
+        assert "async_generator_athrow" not in {type(task.get_coro()).__name__ for task in asyncio.all_tasks()}
+
+
 async def test_hundreds_of_answers_run_at_once(server: MessagesServer, provider: AnthropicProvider) -> None:
     """The transport's pool must not queue calls: 300 are open before the first ends."""
     stalled = Script(stall_at=4)

@@ -372,12 +372,15 @@ def opened() -> Answer:
         ("\n", "\n\nB", "\nB"),
         (" ", " B ", "B "),
         (" \n", " ", ""),
+        ("\n", " B", " B"),
     ],
 )
 def test_white_space_the_stream_has_already_is_not_told_again(overlap: str, text: str, left: str) -> None:
-    """The prefill had to go without it, so the model may begin with it."""
-    events = decoded(wire(Script(text=text)), call(overlap=overlap, open_text_block=0))
-    assert answer(events, opened()).text == left
+    """The prefill had to go without it, so the model may begin with it, in one delta or several."""
+    whole = message(block(0, {"type": "text", "text": ""}, {"type": "text_delta", "text": text}))
+    for data in (wire(Script(text=text)), whole):
+        events = decoded(data, call(overlap=overlap, open_text_block=0))
+        assert answer(events, opened()).text == left
 
 
 def test_the_scripts_text_is_what_arrives() -> None:

@@ -60,14 +60,14 @@ async def test_the_time_between_reads_does_not_count() -> None:
 async def test_a_cancellation_from_outside_stays_one() -> None:
     """Also when it comes in the same moment as the deadline."""
 
-    async def read(patience: Patience, limit_s: float) -> None:
-        with patience.until(now() + limit_s):
+    async def read(patience: Patience, deadline: float) -> None:
+        with patience.until(deadline):
             await wait_for_ever()
 
-    for limit_s in (60.0, 0.0):
-        task = asyncio.create_task(read(Patience(), limit_s))
-        await asyncio.sleep(0)
-        task.cancel()
+    for limit_s in (60.0, 0.02):
+        deadline = now() + limit_s
+        task = asyncio.create_task(read(Patience(), deadline))
+        asyncio.get_running_loop().call_at(min(deadline, now() + 0.02), task.cancel)
         await asyncio.wait([task])
         assert task.cancelled()
 
