@@ -28,6 +28,8 @@ _LOOK_S = 0.25
 _STALLED_S = 90.0
 _LOG_TAIL_BYTES = 65_536
 _MEGABYTE = 1_000_000
+_ALL_MB = 127
+"""What the lock file names weighs, give or take the platform."""
 _OTHERWISE = "or set ANTHROPIC_API_KEY to be answered by Claude"
 
 
@@ -105,11 +107,21 @@ async def _watch(run: Run, scratch: Path, progress: Progress) -> None:
         now = (run.last_line(), _bytes_in(scratch))
         if now != seen:
             seen, changed_at = now, time.monotonic()
-            line, size = now
-            progress.note(f"{line.strip()} ({size / _MEGABYTE:.0f} MB here)" if size else line.strip())
+            progress.note(_how_far(*now))
         elif time.monotonic() - changed_at > _STALLED_S:
             run.kill()
     await ended
+
+
+def _how_far(line: str, size_bytes: int) -> str:
+    """Return what pip is doing, from its last line and the size of what it has downloaded."""
+    if "Retrying" in line:
+        return "the package index does not answer, trying again"
+    if line.startswith("Installing collected packages"):
+        return "unpacking"
+    if size_bytes < _MEGABYTE:
+        return "asking the package index"
+    return f"{size_bytes / _MEGABYTE:.0f} of {_ALL_MB} MB"
 
 
 def _bytes_in(directory: Path) -> int:

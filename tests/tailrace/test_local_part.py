@@ -109,7 +109,7 @@ async def test_a_part_that_does_not_become_ready_in_time_is_killed(make: Make) -
     await all_gone([part.pid])
 
 
-async def test_a_part_that_ignores_sigterm_is_killed_after_its_stop_time(make: Make) -> None:
+async def test_a_part_that_ignores_sigterm_is_killed_after_its_stop_time(make: Make, said: Said) -> None:
     """Nothing may keep the person waiting for longer than was promised."""
     part = make(program(STUBBORN, stop_s=0.3))
     part.start()
@@ -118,6 +118,7 @@ async def test_a_part_that_ignores_sigterm_is_killed_after_its_stop_time(make: M
     async with asyncio.timeout(5):
         await part.end(asyncio.Event())
     await all_gone([part.pid])
+    assert said == ["the part did not stop within 0 s and was killed."]
 
 
 async def test_a_second_ctrl_c_does_not_wait_for_the_stop_time(make: Make) -> None:
