@@ -129,6 +129,8 @@ async def nginx(relays: Relays, tmp_path: Path) -> AsyncIterator[ClientSession]:
 
             await eventually(listening)
             yield client
+        process.terminate()
+        await process.ended()
     finally:
         process.end()
 
