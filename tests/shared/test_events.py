@@ -70,10 +70,12 @@ def test_a_number_keeps_the_digits_the_provider_wrote() -> None:
     assert bytes(again.data) == raw
 
 
-def test_line_ends_between_a_providers_tokens_become_spaces() -> None:
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_line_ends_between_a_providers_tokens_become_spaces(end: bytes) -> None:
     """Pretty-printed data would break the entry and the SSE frame in two; the JSON value stays the same."""
-    line = encode_event(DataEvent("odd", msgspec.Raw(b'{\r\n  "a": "x\\ny"\n}')))
-    assert line == b'{"type":"data","name":"odd","data":{    "a": "x\\ny" }}'
+    line = encode_event(DataEvent("odd", msgspec.Raw(b'{%b"a": "x\\ny"%b}' % (end, end))))
+    space = b" " * len(end)
+    assert line == b'{"type":"data","name":"odd","data":{%b"a": "x\\ny"%b}}' % (space, space)
 
 
 @given(st.sampled_from(["future", "delta2", "x-y.z", "é"]), RAW_JSON)

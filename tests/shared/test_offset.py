@@ -131,6 +131,13 @@ def test_stream_ids_are_unguessable_and_all_different() -> None:
         assert len({stream_id[place] for stream_id in ids}) == 32, f"character {place} is not random"
 
 
+@pytest.mark.parametrize("text", ["a" * 25, "a" * 27, "A" * 26, "a" * 25 + "1", "a" * 25 + "-", "a" * 26 + "\n"])
+def test_what_is_nearly_a_stream_id_is_none(text: str) -> None:
+    """One character more, less or other."""
+    assert not is_stream_id(text)
+    assert is_stream_id("a" * 26)
+
+
 @given(st.text(max_size=30))
 def test_only_the_form_of_a_stream_id_is_taken_for_one(text: str) -> None:
     """Whatever else comes in a path is an unknown stream, before Redis is asked."""
