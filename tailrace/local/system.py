@@ -70,7 +70,8 @@ class System:
 
     async def _check_key(self) -> None:
         key = self._settings.anthropic_api_key
-        if key is None:
+        models = self._settings.offered_models().values()
+        if key is None or not any(one.provider == "anthropic" and one.base_url is None for one in models):
             return
         async with self._progress.step("Checking the Anthropic API key"):
             warning = await check_api_key(key, self._settings.anthropic_base_url)

