@@ -105,7 +105,7 @@ async def test_a_silent_connection_is_taken_for_dead(relay: FarRelay, notes: lis
 async def test_heartbeats_keep_a_connection_alive(relay: FarRelay, notes: list[Reconnect]) -> None:
     """A queued stream sends nothing else, for as long as it takes."""
     relay.replies.append(beat)
-    async with Client(relay.url, timeouts=Timeouts(idle_s=0.2, total_s=0.8), on_reconnect=notes.append) as client:
+    async with Client(relay.url, timeouts=Timeouts(idle_s=0.5, total_s=1.2), on_reconnect=notes.append) as client:
         with pytest.raises(AnswerTimeoutError):
             await read(client.stream("Hi"))
     assert notes == []
@@ -122,12 +122,12 @@ async def test_a_relay_that_never_answers_runs_into_the_first_byte_timeout(relay
 async def test_the_total_timeout_is_a_timeout_error(relay: FarRelay) -> None:
     """However alive the connection is; the id is known, so that the answer can be followed later."""
     relay.replies.append(hang(len(PREAMBLE) + 300))
-    async with Client(relay.url, timeouts=Timeouts(total_s=0.2)) as client:
+    async with Client(relay.url, timeouts=Timeouts(total_s=0.5)) as client:
         stream = client.stream("Hi")
         with pytest.raises(TimeoutError, match="total_s"):
             await read(stream)
         assert stream.id == STREAM_ID
-        assert await read(client.follow(STREAM_ID, stream.offset)) != []
+        assert await read(client.follow(STREAM_ID, stream.offset, timeouts=QUICK)) != []
 
 
 async def test_a_lost_stream_is_given_up_after_its_time(relay: FarRelay) -> None:
