@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 
 import uvloop
@@ -17,11 +18,18 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logs(settings)
+        _allow_many_connections()
         uvloop.run(_serve(settings))
     except ConfigurationError as error:
         sys.stderr.write(f"tailrace relay: {error}\n")
         return 1
     return 0
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit on open files, often 1,024, to the hard one: every client is an open file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(settings: Settings) -> None:

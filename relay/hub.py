@@ -74,15 +74,17 @@ class Hub:
             self._asked[stream_id] += 1
             await self._send("SUBSCRIBE", keys.live(stream_id))
         feed.inboxes.add(inbox)
+        joined = False
         try:
             async with asyncio.timeout(self._settings.redis_timeout_s):
                 await feed.confirmed.wait()
-        except BaseException as error:
-            await self.leave(inbox)
-            if isinstance(error, TimeoutError):
-                message = "Redis does not answer; try again shortly"
-                raise UnavailableError(message, retry_after_s=1) from None
-            raise
+            joined = True
+        except TimeoutError:
+            message = "Redis does not answer; try again shortly"
+            raise UnavailableError(message, retry_after_s=1) from None
+        finally:
+            if not joined:
+                await self.leave(inbox)
         return inbox
 
     async def leave(self, inbox: Inbox) -> None:

@@ -127,7 +127,6 @@ class ProviderError(TailraceError):
         super().__init__(message, retry_after_s=retry_after_s)
         self.kind = kind
         self.retryable = retryable
-        self.can_retry = retryable
 
 
 class InternalError(TailraceError):

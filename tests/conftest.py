@@ -25,11 +25,6 @@ hypothesis.settings.register_profile("tailrace", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("tailrace")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Give every async fixture the loop of its test; unset, pytest-asyncio warns, and warnings are errors."""
-    parser.addini("asyncio_default_fixture_loop_scope", "loop of async fixtures", default="function")
-
-
 def pytest_report_header() -> str:
     """Say which Redis the tests are going to use."""
     version = engine()

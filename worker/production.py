@@ -188,8 +188,8 @@ class Production:
         PROVIDER_ERRORS.labels(error.kind).inc()
         left = self._parts.settings.max_attempts - self.writer.attempt
         self._log.warning("provider.failed", kind=error.kind, message=error.message, attempts_left=left)
-        if not error.can_retry or left <= 0:
-            event = ErrorEvent(error.code, error.message, error.can_retry, error.retry_after_s)
+        if not error.retryable or left <= 0:
+            event = ErrorEvent(error.code, error.message, error.retryable, error.retry_after_s)
             await self._end("failed", error.kind, event)
             return True
         asked_s = min(error.retry_after_s or 0.0, self._parts.settings.retry_delay_max_s)

@@ -67,7 +67,7 @@ def test_the_body_says_when_to_come_back_and_which_stream_it_is_about() -> None:
 def test_a_providers_failure_says_itself_whether_it_may_pass(retryable: bool) -> None:  # noqa: FBT001 - a parameter
     """An overloaded provider and a wrong key are both provider errors; only one is worth a retry."""
     error = ProviderError("The provider is busy.", kind="overloaded", retryable=retryable, retry_after_s=2.0)
-    assert error.can_retry == error.retryable == retryable
+    assert error.retryable == retryable
     assert error.kind == "overloaded"
     assert error.body() == {
         "error": {

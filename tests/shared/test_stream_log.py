@@ -213,7 +213,7 @@ async def test_rule_6_the_end_erases_the_request_and_starts_the_retention(stream
     await claimed(stream_log, stream_id)
     assert 100 < await redis.ttl(keys.log(stream_id)) <= 120
     await one(stream_log, the_end(stream_id, 1, 3))
-    assert await redis.hexists(keys.record(stream_id), "request") is False
+    assert await redis.execute_command("HEXISTS", keys.record(stream_id), "request") == 0
     assert 50 < await redis.ttl(keys.log(stream_id)) <= 60
     assert 650 < await redis.ttl(keys.record(stream_id)) <= 660
 
@@ -237,10 +237,10 @@ async def test_rule_7_a_stream_that_was_lost_whole_is_restored_under_its_token(
 async def test_rule_7_a_claim_that_redis_has_lost_is_restored(stream_log: StreamLog, redis: Redis) -> None:
     """A record that fell back to before the claim is told as gone, and the worker's copy of it wins."""
     stream_id = await started(stream_log)
-    before = await redis.hgetall(keys.record(stream_id))
+    before = await redis.execute_command("HGETALL", keys.record(stream_id))
     await claimed(stream_log, stream_id)
     await redis.delete(keys.record(stream_id))
-    await redis.hset(keys.record(stream_id), mapping=before)
+    await redis.execute_command("HSET", keys.record(stream_id), *(part for pair in before.items() for part in pair))
     await redis.expire(keys.record(stream_id), 60)
     assert (await one(stream_log, words(stream_id, 1, 3))).status == "gone"
     owned = replace(RECORD, status="running", attempt=1, token="t1", worker="worker-1")

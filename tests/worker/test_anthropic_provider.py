@@ -150,7 +150,7 @@ async def test_each_refusal_has_its_kind_and_costs_one_call(
     """The SDK must not retry: only attempts in the log may multiply calls."""
     server.say(Script(status=status, headers={"retry-after": "7"}))
     error = await failure(provider)
-    assert (error.kind, error.can_retry) == (kind, retryable)
+    assert (error.kind, error.retryable) == (kind, retryable)
     assert error.retry_after_s == (7 if retryable else None)
     assert error.message.endswith(".") or "scripted" in error.message
     assert len(server.calls) == 1
@@ -160,7 +160,7 @@ async def test_a_spending_limit_is_not_waited_out(server: MessagesServer, provid
     """It comes as 429, but no delay of ours outlasts it."""
     server.say(Script(status=429, error_details={"error_code": "enforced_spend_limit_reached"}))
     error = await failure(provider)
-    assert (error.kind, error.can_retry) == ("billing", False)
+    assert (error.kind, error.retryable) == ("billing", False)
 
 
 async def test_what_is_wrong_with_a_request_is_said_without_secrets(
@@ -200,7 +200,7 @@ async def test_a_cut_answer_is_an_error_after_what_was_told(
     server.say(Script(tokens=20, per_second=500, cut_at=12, cut=cut))
     events, error = await told(provider)
     assert error is not None
-    assert (error.kind, error.can_retry) == ("cut", True)
+    assert (error.kind, error.retryable) == ("cut", True)
     assert whole_text(Script()).startswith(folded(events).text)
     assert not any(isinstance(event, Finish) for event in events)
 
@@ -213,7 +213,7 @@ async def test_a_connection_that_ends_at_once_is_retryable(
     server.say(Script(cut_at=0, cut=cut))
     error = await failure(provider)
     assert error.kind in ("cut", "connection")
-    assert error.can_retry
+    assert error.retryable
 
 
 async def test_a_provider_that_is_not_there_is_retryable() -> None:
@@ -221,7 +221,7 @@ async def test_a_provider_that_is_not_there_is_retryable() -> None:
     provider = AnthropicProvider(api_key=KEY, limits=PATIENT, base_url=f"http://127.0.0.1:{free_port()}")
     error = await failure(provider)
     await provider.aclose()
-    assert (error.kind, error.can_retry) == ("connection", True)
+    assert (error.kind, error.retryable) == ("connection", True)
 
 
 async def test_an_error_in_the_stream_comes_after_what_was_told(
@@ -231,7 +231,7 @@ async def test_an_error_in_the_stream_comes_after_what_was_told(
     server.say(Script(error_at=5, error_type="overloaded_error"))
     events, error = await told(provider)
     assert error is not None
-    assert (error.kind, error.can_retry) == ("overloaded", True)
+    assert (error.kind, error.retryable) == ("overloaded", True)
     assert folded(events).text == "w0 w1 w2"
 
 
@@ -239,7 +239,7 @@ async def test_silence_in_an_answer_is_a_timeout(server: MessagesServer) -> None
     """What was said before it is told."""
     server.say(Script(stall_at=5))
     error = await impatient(server, CALL, replace(PATIENT, idle_s=0.2))
-    assert (error.kind, error.can_retry) == ("timeout", True)
+    assert (error.kind, error.retryable) == ("timeout", True)
     assert "fell silent for 0.2 s" in error.message
 
 
@@ -271,7 +271,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_a_timeout() -> None:
         provider = AnthropicProvider(api_key=KEY, limits=Limits(0.2, 20, 10), base_url=url)
         error = await failure(provider)
         await provider.aclose()
-    assert (error.kind, error.can_retry) == ("timeout", True)
+    assert (error.kind, error.retryable) == ("timeout", True)
 
 
 async def _mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -368,7 +368,7 @@ async def test_without_tls_each_call_has_its_own_connection(
 async def test_a_request_that_no_json_can_hold_is_refused(provider: AnthropicProvider) -> None:
     """Half of a surrogate pair, which JSON escapes can write and UTF-8 cannot."""
     error = await failure(provider, replace(CALL, messages=[{"role": "user", "content": "\ud83d"}]))
-    assert (error.kind, error.can_retry) == ("invalid_request", False)
+    assert (error.kind, error.retryable) == ("invalid_request", False)
 
 
 @pytest.mark.parametrize("continuation", ["prefill", "user_turn"])

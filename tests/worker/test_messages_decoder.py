@@ -253,7 +253,7 @@ def test_an_error_in_the_stream_is_raised_after_what_came_before_it() -> None:
     error = frame("error", {"error": {"type": "overloaded_error", "message": "Overloaded"}}).data
     with pytest.raises(ProviderError) as caught:
         decoder.feed(head[: head.rindex(b"event:")] + error)
-    assert (caught.value.kind, caught.value.can_retry) == ("overloaded", True)
+    assert (caught.value.kind, caught.value.retryable) == ("overloaded", True)
     assert any(isinstance(event, DeltaEvent) for event in decoder.rest())
 
 
@@ -273,7 +273,7 @@ def test_what_is_not_the_protocol_is_a_retryable_failure(bad: bytes) -> None:
     """Never a crash, never silence."""
     with pytest.raises(ProviderError) as caught:
         MessagesDecoder(call()).feed(bad)
-    assert (caught.value.kind, caught.value.can_retry) == ("malformed", True)
+    assert (caught.value.kind, caught.value.retryable) == ("malformed", True)
 
 
 def test_frames_without_an_event_name_are_read_by_their_type() -> None:

@@ -83,7 +83,7 @@ async def test_a_script_that_cannot_be_done_is_refused(script: dict[str, Any]) -
     """As a provider refuses a bad request: with a sentence, and without a retry."""
     events, error = await told(asking(**script))
     assert error is not None
-    assert (events, error.kind, error.can_retry) == ([], "invalid_request", False)
+    assert (events, error.kind, error.retryable) == ([], "invalid_request", False)
     assert "the simulated model cannot do this" in error.message
 
 
@@ -130,7 +130,7 @@ async def test_a_fault_strikes_where_and_when_it_is_told_to(fault: str, kind: st
     """Before token ``fail_at``, in the attempts named."""
     events, error = await told(asking(tokens=9, fail_at=3, fault=fault, attempts=[1, 3]))
     assert error is not None
-    assert (error.kind, error.can_retry) == (kind, retryable)
+    assert (error.kind, error.retryable) == (kind, retryable)
     assert folded(events).text == "w0 w1 w2"
     assert (await whole(asking(2, tokens=9, fail_at=3, fault=fault, attempts=[1, 3])))[0].text.endswith("w8")
 
@@ -139,7 +139,7 @@ async def test_a_refusal_comes_before_everything() -> None:
     """As a provider's 400 does."""
     events, error = await told(asking(fail_at=3, fault="refused"))
     assert error is not None
-    assert (events, error.kind, error.can_retry) == ([], "invalid_request", False)
+    assert (events, error.kind, error.retryable) == ([], "invalid_request", False)
 
 
 async def test_thinking_and_tools_surround_the_text() -> None:
