@@ -62,6 +62,7 @@ class Dispatcher:
         self._line: Redis = pool.client()
         self._picking: asyncio.Task[None] | None = None
         self._blocked = False
+        self._cancelled = False
         self._poll_at = 0.0
         self._nudged = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -86,6 +87,9 @@ class Dispatcher:
         self._picking = picking = asyncio.create_task(self._pick(), name="dispatch-pick")
         try:
             await asyncio.wait((picking,))
+        except asyncio.CancelledError:
+            self._cancelled = True
+            raise
         finally:
             self._stop_picking()
             await asyncio.wait((picking,))
@@ -95,7 +99,8 @@ class Dispatcher:
     def _stop_picking(self) -> None:
         """End the picking task without cutting a start in two: its waits are cancelled, its commands finished.
 
-        The flag is what counts: before Python 3.12 a cancellation can be lost inside redis-py, in ``wait_for``.
+        The flag is what counts: before Python 3.12 a cancellation can be lost inside redis-py, in ``wait_for``. So do
+        jobs look at ``_cancelled`` before they ask for anything.
         """
         self._stopping.set()
         self._nudged.set()
@@ -112,6 +117,7 @@ class Dispatcher:
         if self._picking is None or await _set_within(self._stopped, deadline_s):
             return
         log.warning("dispatch.jobs_cancelled", jobs=self._worker.in_flight)
+        self._cancelled = True
         self._worker.cancel_all()
         await _set_within(self._stopped, deadline_s)
 
@@ -190,6 +196,8 @@ class Dispatcher:
         except msgspec.ValidationError as error:
             log.warning("dispatch.job_malformed", job=ctx["job_id"], reason=str(error))
             return
+        if self._cancelled:
+            raise asyncio.CancelledError
         try:
             accepted = await self._accept(stream_id, attempt)
         except (RedisError, OSError, UnavailableError) as error:

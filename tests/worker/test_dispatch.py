@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from statistics import median
 
 import pytest
@@ -11,7 +12,8 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from shared import keys
-from shared.jobs import JobQueue
+from shared.jobs import PRODUCE, JobQueue, JobRedis
+from shared.offset import new_stream_id
 from shared.redis_client import queue_redis
 from shared.settings import Settings
 from tests.support import eventually
@@ -154,15 +156,24 @@ async def test_a_worker_that_fills_up_while_it_waits_passes_the_wake_on(
     assert filled.asked == []
 
 
-async def test_a_burst_spreads_over_the_workers_that_wait(redis_url: str, redis: Redis, queue: JobQueue) -> None:
-    """Each wake is for one job, so the first worker woken does not swallow what others could have started."""
-    workers = [Slots() for _ in range(2)]
-    async with dispatching(redis_url, workers[0], poll_s=NEVER_S), dispatching(redis_url, workers[1], poll_s=NEVER_S):
-        await idle_in_blmpop(redis, workers=2)
-        for _ in range(20):
-            await enqueue(queue, 1)
-        await eventually(lambda: sum(len(slots.running) for slots in workers) == 20)
-    assert all(slots.running for slots in workers)
+async def test_a_wake_is_for_one_job(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """A burst spreads over the workers that wait, because the first one woken leaves the rest to their wakes."""
+    slots = Slots()
+    pool = JobRedis(redis.connection_pool, expires_extra_ms=60_000)
+    async with dispatching(redis_url, slots, poll_s=NEVER_S):
+        await idle_in_blmpop(redis)
+        due = datetime.now(UTC) + timedelta(milliseconds=20)
+        for _ in range(5):
+            await pool.enqueue_job(PRODUCE, new_stream_id(), 1, _defer_until=due)
+        await eventually(lambda: datetime.now(UTC) > due)
+        await enqueue(queue, 1)
+        await eventually(lambda: bool(slots.running))
+        await eventually(lambda: _jobs_left(redis, 5))
+    assert len(slots.running) == 1
+
+
+async def _jobs_left(redis: Redis, count: int) -> bool:
+    return int(await redis.zcard(keys.QUEUE)) == count
 
 
 async def test_a_nudge_makes_a_full_worker_look_at_once(redis_url: str, redis: Redis, queue: JobQueue) -> None:
@@ -173,6 +184,7 @@ async def test_a_nudge_makes_a_full_worker_look_at_once(redis_url: str, redis: R
         for place in range(1, 5):
             await eventually(lambda: bool(slots.running) and not dispatcher._worker.in_flight)
             assert len(slots.asked) == place
+            await redis.delete(keys.WAKE)
             slots.running.clear()
             dispatcher.nudge()
         await drained(redis)
