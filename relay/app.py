@@ -44,7 +44,11 @@ class Relay:
         self.url = ""
         # Cancelling the handler is how a relay learns at once, not at the next heartbeat, that a client has gone.
         self._runner = web.AppRunner(
-            make_app(self.services), handler_cancellation=True, access_log=None, shutdown_timeout=1.0
+            make_app(self.services),
+            handler_cancellation=True,
+            access_log=None,
+            auto_decompress=False,  # compressed requests are refused: a small one may unfold without end
+            shutdown_timeout=1.0,
         )
         self._background: list[asyncio.Task[None]] = []
 

@@ -24,7 +24,7 @@ class Authenticator:
         """Return the tenant whose key the request carries. Raises ``UnauthorizedError``."""
         if not self._digests:
             return LOCAL_TENANT
-        given = hashlib.sha256(_key_of(request).encode()).digest()
+        given = hashlib.sha256(_key_of(request).encode(errors="surrogateescape")).digest()
         found = None
         for tenant, digest in self._digests.items():  # always all of them: the time must not tell which matched
             if hmac.compare_digest(digest, given):

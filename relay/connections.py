@@ -46,13 +46,16 @@ class Connections:
 
     @contextmanager
     def opened(self, tenant: str, mode: str, subscription: Subscription) -> Iterator[Connection]:
-        """Count a connection while it is open. Raises ``LimitError`` or ``OverloadedError`` when there are too many."""
+        """Count a connection while it is open. Raises ``LimitError`` or ``OverloadedError`` when there are too many.
+
+        The errors name the stream: it may have been started a moment ago, and is then followed later, not started anew.
+        """
         if self.draining or len(self._open) >= self._settings.max_connections:
             message = "this relay takes no more connections; try again, another one will answer"
-            raise OverloadedError(message, retry_after_s=1)
+            raise OverloadedError(message, retry_after_s=1, stream_id=subscription.stream_id)
         if self._by_tenant[tenant] >= self._settings.max_connections_per_tenant:
             message = "this API key has as many open connections as it may have; close some"
-            raise LimitError(message, retry_after_s=5)
+            raise LimitError(message, retry_after_s=5, stream_id=subscription.stream_id)
         connection = Connection(subscription)
         self._open.add(connection)
         self._empty.clear()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from aiohttp import web
 
-from relay.parsing import number
+from relay.parsing import count
 from relay.services import Services
 from relay.state import summary
 from shared.errors import InvalidRequestError
 from shared.record import Record
 
 _STATUSES = ("queued", "running", "completed", "cancelled", "failed", "incomplete")
+_CURSOR = re.compile(r"([0-9]{1,15})\.([0-9]{1,9})")
 _MOST_LISTED = 100
 _SCANNED_AT_ONCE = 200
 _MOST_SCANNED = 2000
@@ -21,7 +23,7 @@ _MOST_SCANNED = 2000
 
 async def list_streams(services: Services, tenant: str, request: web.Request) -> dict[str, Any]:
     """Return one page and the cursor of the next. Raises ``InvalidRequestError``."""
-    limit = int(number(request, "limit", most=_MOST_LISTED) or 20)
+    limit = count(request, "limit", default=20, most=_MOST_LISTED)
     status = request.query.get("status")
     if status is not None and status not in _STATUSES:
         message = f"status must be one of {', '.join(_STATUSES)}"
@@ -48,11 +50,11 @@ def _cursor(request: web.Request) -> tuple[float, int]:
     text = request.query.get("cursor")
     if text is None:
         return float("inf"), 0
-    newest_ms, _, skip = text.partition(".")
-    if not (newest_ms.isdecimal() and skip.isdecimal() and len(text) < 40):  # noqa: PLR2004 - far above any cursor
+    found = _CURSOR.fullmatch(text)
+    if found is None:
         message = "cursor must be the next_cursor of an earlier answer"
         raise InvalidRequestError(message)
-    return int(newest_ms), int(skip)
+    return int(found[1]), int(found[2])
 
 
 def _matches(record: Record, status: str | None, metadata: dict[str, str]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import TypeVar
 
 from aiohttp import web
@@ -12,19 +14,43 @@ from shared.offset import START, MalformedOffsetError, Offset
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 _MOST_PROBLEMS = 3
+_LONGEST_PATH = 200
+"""Of a field's name in a message; the client chose it."""
+_BRANCHES = frozenset(("str", "constrained-str", "CancelAfter"))
+"""How pydantic calls the branches of the request's unions."""
+_DIGITS = re.compile(r"[0-9]{1,9}")
 
 
-async def json_body(request: web.Request, model: type[Parsed]) -> Parsed:
-    """Return the body as ``model``. Raises ``UnsupportedMediaTypeError`` or ``InvalidRequestError``."""
+async def json_body(request: web.Request, model: type[Parsed], deadline_s: float) -> Parsed:
+    """Return the body, which must arrive within ``deadline_s``, as ``model``.
+
+    Raises ``UnsupportedMediaTypeError`` or ``InvalidRequestError``.
+    """
     if request.content_type != "application/json":
         message = "send the request as JSON, with 'Content-Type: application/json'"
         raise UnsupportedMediaTypeError(message)
-    body = await request.read()
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        message = "send the request uncompressed, without 'Content-Encoding'"
+        raise UnsupportedMediaTypeError(message)
+    body = await _read(request, deadline_s)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
         raise InvalidRequestError("; ".join(map(_sentence, problems[:_MOST_PROBLEMS]))) from None
+
+
+async def _read(request: web.Request, deadline_s: float) -> bytes:
+    """Return the request's body. Raises ``InvalidRequestError`` when it breaks off or does not come in time."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            return await request.read()
+    except TimeoutError:
+        message = f"the request's body did not arrive within {deadline_s:g} s; send it again"
+        raise InvalidRequestError(message) from None
+    except web.RequestPayloadError:
+        message = "the request's body breaks off or is not encoded as its headers say"
+        raise InvalidRequestError(message) from None
 
 
 def _sentence(problem: object) -> str:
@@ -34,12 +60,13 @@ def _sentence(problem: object) -> str:
         return f"unknown field {_path(problem['loc'])!r}"
     if problem["type"] == "json_invalid":
         return f"the body is not valid JSON: {problem['msg'].removeprefix('Invalid JSON: ')}"
-    return f"{_path(problem['loc']) or 'the body'}: {problem['msg']}"
+    return f"{_path(problem['loc']) or 'the body'}: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _path(location: tuple[str | int, ...]) -> str:
     """Return a field's path; names of pydantic's own union branches are left out."""
-    return ".".join(str(part) for part in location if not (isinstance(part, str) and ("[" in part or part == "str")))
+    named = (str(part) for part in location if not (isinstance(part, str) and ("[" in part or part in _BRANCHES)))
+    return ".".join(named)[:_LONGEST_PATH]
 
 
 def number(request: web.Request, name: str, *, most: float) -> float | None:
@@ -53,6 +80,18 @@ def number(request: web.Request, name: str, *, most: float) -> float | None:
         value = -1
     if not 0 <= value <= most:
         message = f"{name} must be a number from 0 to {most:g}"
+        raise InvalidRequestError(message)
+    return value
+
+
+def count(request: web.Request, name: str, *, default: int, most: int) -> int:
+    """Return a query parameter that counts something, from 1 to ``most``. Raises ``InvalidRequestError``."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    value = int(text) if _DIGITS.fullmatch(text) else 0
+    if not 1 <= value <= most:
+        message = f"{name} must be a whole number from 1 to {most}"
         raise InvalidRequestError(message)
     return value
 
@@ -76,12 +115,12 @@ def offset_of(request: web.Request, stream_id: str) -> Offset | None:
 
 def accepts_sse(request: web.Request) -> bool:
     """Tell whether the client asks for server-sent events."""
-    return "text/event-stream" in request.headers.get("Accept", "")
+    return "text/event-stream" in request.headers.get("Accept", "").lower()
 
 
 def require_sse(request: web.Request) -> None:
     """Raise ``NotAcceptableError`` when the client rules server-sent events out."""
-    accept = request.headers.get("Accept", "*/*")
+    accept = request.headers.get("Accept", "*/*").lower()
     if not any(kind in accept for kind in ("text/event-stream", "text/*", "*/*")):
         message = "this route answers with text/event-stream; accept that, or use ?mode=poll for JSON"
         raise NotAcceptableError(message)

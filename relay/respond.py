@@ -18,6 +18,7 @@ from shared.errors import (
     NotFoundError,
     TailraceError,
     TooLargeError,
+    UnauthorizedError,
     UnavailableError,
 )
 from shared.metrics import HTTP_ERRORS
@@ -50,12 +51,15 @@ def error_answer(error: TailraceError) -> web.Response:
     headers = {} if error.stream_id is None else stream_headers(error.stream_id)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
+    if isinstance(error, UnauthorizedError):
+        headers["WWW-Authenticate"] = "Bearer"
     return json_answer(error.body(), error.status, headers)
 
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every failure in the one shape; a defect of ours is logged and told without details."""
+    headers: dict[str, str] = {}
     try:
         return await handler(request)
     except TailraceError as error:
@@ -64,6 +68,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         if error.status < 400:  # noqa: PLR2004 - a redirect is an answer
             raise
         told = _BY_STATUS.get(error.status, InvalidRequestError("the request is not valid HTTP for this route"))
+        if isinstance(error, web.HTTPMethodNotAllowed):
+            headers["Allow"] = error.headers["Allow"]
     except (RedisError, OSError) as error:
         log.warning("request.redis_lost", error=type(error).__name__, path=request.path)
         told = UnavailableError("the service's memory does not answer; try again shortly", retry_after_s=1)
@@ -71,4 +77,6 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         log.exception("request.failed", method=request.method, path=request.path)
         told = InternalError("something went wrong here; the request may be repeated")
     HTTP_ERRORS.labels(told.code).inc()
-    return error_answer(told)
+    answer = error_answer(told)
+    answer.headers.update(headers)
+    return answer

@@ -50,8 +50,8 @@ class Starter:
 
         Raises ``UnknownModelError``, ``ConflictError``, ``LimitError``, ``OverloadedError``.
         """
-        if idempotency_key is not None and not 0 < len(idempotency_key) <= MAX_KEY_LENGTH:
-            message = f"Idempotency-Key must have 1 to {MAX_KEY_LENGTH} characters"
+        if idempotency_key is not None and not _is_key(idempotency_key):
+            message = f"Idempotency-Key must be text of 1 to {MAX_KEY_LENGTH} printable characters"
             raise InvalidRequestError(message)
         name, model = self._model_of(request)
         body = request.model_dump_json(exclude_unset=True)
@@ -117,6 +117,11 @@ class Starter:
             stream_id, record.provider, record.model, record.created_ms, record.max_tokens, clamped, record.metadata
         )
         await self._log.create(stream_id, record, Entry(FIRST_ENTRY, encode_blob([start], record.created_ms)))
+
+
+def _is_key(text: str) -> bool:
+    """Tell whether ``text`` will do as an idempotency key; bytes that are no text do not survive encoding."""
+    return 0 < len(text) <= MAX_KEY_LENGTH and text.isprintable()
 
 
 def fresh_token() -> str:

@@ -6,6 +6,7 @@ import logging
 import sys
 
 import structlog
+from aiohttp.http_exceptions import HttpProcessingError
 
 from shared.settings import Settings
 
@@ -38,6 +39,13 @@ def configure_logs(settings: Settings) -> None:
             ],
         )
     )
+    logging.getLogger("aiohttp.server").addFilter(_is_not_about_malformed_http)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
+
+
+def _is_not_about_malformed_http(record: logging.LogRecord) -> bool:
+    """Drop what aiohttp says of requests that are no HTTP: anybody can send those, and it quotes headers, keys too."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError)

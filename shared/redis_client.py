@@ -33,7 +33,7 @@ def _client(url: str, settings: Settings) -> Redis:
     except ValueError:
         message = "TAILRACE_REDIS_URL is not a Redis address: it must begin with redis://, rediss:// or unix://"
         raise ConfigurationError(message) from None
-    return Redis(connection_pool=pool)
+    return Redis.from_pool(pool)
 
 
 async def check_redis(client: Redis) -> str | None:
@@ -42,7 +42,7 @@ async def check_redis(client: Redis) -> str | None:
     Raises ``ConfigurationError`` with one sentence, without the password, when it cannot be used.
     """
     try:
-        policy = await client.execute_command("CONFIG", "GET", "maxmemory-policy")
+        policy = await client.config_get("maxmemory-policy")
     except AuthenticationError:
         message = "Redis refused the user or password in TAILRACE_REDIS_URL"
         raise ConfigurationError(message) from None
@@ -54,7 +54,7 @@ async def check_redis(client: Redis) -> str | None:
     except (RedisError, OSError) as error:
         message = f"Redis cannot be reached at the address in TAILRACE_REDIS_URL ({type(error).__name__})"
         raise ConfigurationError(message) from None
-    value = policy.get("maxmemory-policy") if isinstance(policy, dict) else None
+    value = policy.get("maxmemory-policy")
     if value not in ("noeviction", None):
         return f"Redis runs with maxmemory-policy {value}; only noeviction keeps streams safe"
     return None

@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     max_body_bytes: Count = Field(1_048_576, description="Largest request body.")
     heartbeat_s: Seconds = Field(10.0, description="Silence after which a comment is sent on an SSE connection.")
     retry_ms: Count = Field(1000, description="Reconnection delay told to SSE clients.")
-    send_timeout_s: Seconds = Field(30.0, description="How long a client may refuse to read before it is let go.")
+    send_timeout_s: Seconds = Field(
+        30.0, description="How long a client may refuse to read, or take to send a request's body, before it is let go."
+    )
     feed_entries: Count = Field(
         256, description="Live entries held for one slow reader before it reads the log instead."
     )

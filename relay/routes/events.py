@@ -72,17 +72,24 @@ async def _poll(request: web.Request, record: Record, tenant: str, offset: Offse
         if offset is None:
             await subscription.skip_to_now()
         done = bool(record.ended_ms) and await _nothing_left(subscription)
+        if not done:  # what the log has already does not count as waiting, not even under ?wait=0
+            events, done = await _next(subscription)
         with services.connections.opened(tenant, "poll", subscription) as connection:
             async with services.viewers.watching(stream_id, record, lasting=False):
                 try:
                     async with asyncio.timeout(wait_s):
                         while not (events or done or connection.leaving):
-                            events = native.json_events(stream_id, await subscription.read())
-                            done = subscription.ended
+                            events, done = await _next(subscription)
                 except TimeoutError:
                     pass
         body = {"events": events, "offset": subscription.offset.text(stream_id), "done": done or subscription.ended}
     return json_answer(body, headers=stream_headers(stream_id))
+
+
+async def _next(subscription: Subscription) -> tuple[list[dict[str, object]], bool]:
+    """Return the next events and whether the end is among them."""
+    events = native.json_events(subscription.stream_id, await subscription.read())
+    return events, subscription.ended
 
 
 def _subscription(services: Services, stream_id: str, offset: Offset | None) -> Subscription:

@@ -35,7 +35,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     services = request.app[SERVICES]
     tenant = services.authenticator.tenant(request)
     wait_s = number(request, "wait", most=services.settings.wait_max_s)
-    wanted = await json_body(request, StreamRequest)
+    wanted = await json_body(request, StreamRequest, services.settings.send_timeout_s)
     key = request.headers.get("Idempotency-Key")
     # Shielded: a client that goes away must not leave the start order half done.
     started = await asyncio.shield(services.starter.start(tenant, wanted, key))
