@@ -6,8 +6,9 @@ import { button, copyButton, h } from "./dom.js";
 
 /**
  * @typedef {import("./answer.js").Answer} Answer
+ * @typedef {import("./answer.js").Block} Block
  * @typedef {import("./answer-state.js").Live} Live
- * @typedef {{number: number, kind: string, view: import("./block-view.js").BlockView}} ShownBlock
+ * @typedef {{block: Block, kind: string, view: import("./block-view.js").BlockView}} ShownBlock
  */
 
 /** Shows one answer for as long as it is on the page. */
@@ -69,30 +70,36 @@ export class AnswerView {
    * @returns {boolean}
    */
   frame(elapsedMs) {
-    this.#match();
+    this.#dropStale();
     for (const [index, block] of this.#answer.blocks.entries()) {
-      if (this.#blocks[index].view.show(block, elapsedMs)) {
-        // What follows waits until this is shown: text moves down no text above it.
+      if (this.#viewAt(index, block).show(block, elapsedMs)) {
+        // What follows waits until this is shown: no text moves down what has been read already.
         return true;
       }
     }
     return false;
   }
 
-  /** Have one view for each block, in order; what was discarded goes. */
-  #match() {
+  /** Remove the views of blocks that were discarded, and those behind them. */
+  #dropStale() {
     const { blocks } = this.#answer;
-    const same = this.#blocks.findIndex(({ number, kind }, index) => {
-      const block = blocks[index];
-      return block === undefined || block.block !== number || block.kind !== kind;
-    });
-    const stale = same === -1 ? [] : this.#blocks.splice(same);
+    // By identity: what was discarded and told anew has the same number and kind, and another text.
+    const first = this.#blocks.findIndex(({ block, kind }, index) => blocks[index] !== block || block.kind !== kind);
+    const stale = first === -1 ? [] : this.#blocks.splice(first);
     stale.forEach(({ view }) => view.element.remove());
-    for (const { block: number, kind } of blocks.slice(this.#blocks.length)) {
-      const view = blockView(kind);
-      this.#blocks.push({ number, kind, view });
+  }
+
+  /**
+   * @param {number} index
+   * @param {Block} block
+   */
+  #viewAt(index, block) {
+    if (index === this.#blocks.length) {
+      const view = blockView(block.kind);
+      this.#blocks.push({ block, kind: block.kind, view });
       this.#body.append(view.element);
     }
+    return this.#blocks[index].view;
   }
 }
 

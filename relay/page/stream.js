@@ -242,7 +242,7 @@ export class AnswerStream {
       this.#offset = null;
       const headers = { Accept: accept, "Idempotency-Key": key };
       response = await api.send("/v1/streams", { method: "POST", headers, body: request, signal });
-      this.#streamId = response.headers.get("X-Stream-Id");
+      this.#streamId = response.headers.get("X-Stream-Id") || null;
     } else {
       /** @type {Record<string, string>} */
       const headers = { Accept: accept };

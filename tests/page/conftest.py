@@ -1,0 +1,77 @@
+"""Fixtures for the page: one headless Chromium, and tabs with the page from a real relay.
+
+Chromium, the relay and the worker are started once for all tests of the page: a start costs more than a test. The
+tests that kill services start their own. Everything runs on the session's loop, because the browser lives on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, async_playwright
+
+from tests.page.chat_page import ChatPage
+from tests.support_redis import RedisProcess, keys_without_expiry
+from tests.support_services import Service
+
+_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    """Run a headless Chromium. Skips the test where there is none to run."""
+    executable = next((path for name in _NAMES if (path := shutil.which(name))), None)
+    if executable is None:
+        pytest.skip("no Chromium on PATH; on Debian: apt-get install chromium")
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=executable, args=_FLAGS.split())
+        yield running
+        await running.close()
+
+
+@pytest.fixture(scope="session")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a relay and a worker that offer the simulated model, on a Redis of their own."""
+    folder = tmp_path_factory.mktemp("page")
+    redis = RedisProcess(folder, lasting=True).start()
+    settings = {"TAILRACE_REDIS_URL": redis.url, "TAILRACE_SIM": "true", "TAILRACE_PORT": "0"}
+    relay = Service("relay", "relay.listening", folder / "relay.log", settings)
+    worker = Service("worker", "worker.ready", folder / "worker.log", settings)
+    loop = asyncio.new_event_loop()
+    try:
+        for service in (relay, worker):
+            service.lasting = True
+            service.start()
+        for service in (relay, worker):
+            loop.run_until_complete(service.ready(60.0))
+        yield relay
+        assert keys_without_expiry(redis.url) == []
+    finally:
+        loop.close()
+        for part in (relay, worker, redis):
+            part.end()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """Give a browser profile without history: tabs opened in it share their storage."""
+    profile = await browser.new_context(viewport={"width": 1000, "height": 800})
+    yield profile
+    await profile.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def chat(context: BrowserContext, relay: Service) -> AsyncIterator[ChatPage]:
+    """Give a tab with the page open. Fails the test if a script in it has thrown."""
+    page = ChatPage(await context.new_page(), relay.url)
+    await page.open()
+    yield page
+    assert page.errors == []
