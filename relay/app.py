@@ -18,6 +18,7 @@ from relay.services import SERVICES, Services
 from shared.errors import ConfigurationError
 from shared.redis_client import check_redis
 from shared.settings import Settings
+from shared.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -83,9 +84,7 @@ class Relay:
                 await site.stop()
             await self.services.connections.drain(self.settings.relay_drain_s)
         await self._runner.cleanup()
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        await end_tasks(self._background)
         await self.services.aclose()
         log.info("relay.stopped")
 

@@ -24,6 +24,7 @@ from shared.errors import UnavailableError
 from shared.offset import is_stream_id
 from shared.settings import Settings
 from shared.stream_log import StreamLog
+from shared.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -103,11 +104,12 @@ class Hub:
 
     async def run(self) -> None:
         """Read, ping, check quiet streams and wake silent subscriptions, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._keep_reading(), name="hub.read")
-            group.create_task(self._keep_pinging(), name="hub.ping")
-            group.create_task(self._keep_checking(), name="hub.check")
-            group.create_task(self._keep_waking(), name="hub.wake")
+        loops = (self._keep_reading(), self._keep_pinging(), self._keep_checking(), self._keep_waking())
+        tasks = [asyncio.create_task(loop, name="hub") for loop in loops]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await end_tasks(tasks)
 
     async def _keep_reading(self) -> None:
         """Hold a connection and feed from it; after a loss, subscribe anew and have everybody read the log."""

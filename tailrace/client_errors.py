@@ -71,7 +71,7 @@ _BY_CODE = _codes()
 
 def may_retry(error: TailraceError) -> bool:
     """Tell whether the same request may work later."""
-    return error.can_retry if isinstance(error, ProviderError) else error.retryable
+    return error.retryable
 
 
 def error_of(status: int, headers: Mapping[str, str], body: bytes, url: str) -> TailraceError:

@@ -17,6 +17,7 @@ from shared.leases import Leases
 from shared.redis_client import check_redis, queue_redis, streams_redis
 from shared.settings import Settings
 from shared.stream_log import StreamLog
+from shared.tasks import end_tasks
 from worker.control import Control
 from worker.dispatch import Dispatcher
 from worker.keeper import Keeper
@@ -79,8 +80,7 @@ class WorkerService:
                 await self._dispatcher.stop(_JOBS_S)
                 await self.supervisor.drain(self.settings.worker_drain_s)
                 await supervising
-                for task in lasting:
-                    task.cancel()
+                await end_tasks(lasting)
         finally:
             await self.parts.providers.aclose()
             await self._queue.aclose()

@@ -17,6 +17,7 @@ from shared.offset import NO_ENTRY, EntryId, Offset, new_stream_id
 from shared.record import Record
 from shared.settings import Settings
 from shared.stream_log import Append, Claim, StreamLog
+from shared.tasks import end_tasks
 
 RECORD = Record("acme", "sim", "sim", 1_790_000_000_000, 100, {}, b'{"messages":[]}')
 
@@ -116,6 +117,4 @@ async def hubs(redis: Redis, settings: Settings, count: int = 1) -> AsyncIterato
     try:
         yield made
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from relay.subscription import Subscription
 from shared import keys
+from shared.entry import Entry, encode_blob
 from shared.errors import GoneError
 from shared.events import DeltaEvent, EndEvent, UnknownEvent
 from shared.offset import NO_ENTRY, START, EntryId, Offset
@@ -18,7 +19,8 @@ from shared.stream_log import StreamLog
 from tests.relay.log_writer import LogWriter, Reader, hubs
 from tests.support import eventually
 
-SETTINGS = Settings(feed_entries=4, quiet_check_s=0.2, heartbeat_s=0.5, viewer_lease_s=5)
+SETTINGS = Settings(feed_entries=4, quiet_check_s=300, heartbeat_s=0.5, viewer_lease_s=5)
+"""The check of quiet streams, which would hide what live delivery misses, is as good as off."""
 
 
 def position(offset_text: str) -> Offset:
@@ -95,6 +97,7 @@ async def test_a_burst_larger_than_the_inbox_is_read_from_the_log(redis: Redis) 
             seen += len(await subscription.read())
         await writer.write_words([1] * 50)
         await writer.end()
+        await eventually(lambda: relay._feeds[writer.stream_id].last_seq == len(writer.entries))
         while not subscription.ended:
             seen += len(await subscription.read())
     assert seen == len(writer.entries)
@@ -102,11 +105,12 @@ async def test_a_burst_larger_than_the_inbox_is_read_from_the_log(redis: Redis) 
 
 async def test_what_live_delivery_misses_is_found_by_the_check_of_quiet_streams(redis: Redis) -> None:
     """An entry that was appended without being published reaches the reader all the same."""
-    stream_log = StreamLog(redis, SETTINGS)
+    settings = Settings(quiet_check_s=0.2)
+    stream_log = StreamLog(redis, settings)
     writer = LogWriter(stream_log)
     await writer.start()
     await writer.claim()
-    async with hubs(redis, SETTINGS) as (relay,):
+    async with hubs(redis, settings) as (relay,):
         reader = Reader(writer.stream_id, START)
         reading = asyncio.create_task(reader.read(relay, stream_log))
         await eventually(lambda: len(reader.had) == 2)
@@ -115,6 +119,25 @@ async def test_what_live_delivery_misses_is_found_by_the_check_of_quiet_streams(
         assert isinstance((await stream_log.read(writer.stream_id, EntryId(1, 3), 1))[0].events()[0], UnknownEvent)
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
+
+
+async def test_a_hole_in_live_delivery_is_filled_from_the_log(redis: Redis) -> None:
+    """An entry that nobody was told of is told before the next one, which was published."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    async with hubs(redis, SETTINGS) as (relay,):
+        reader = Reader(writer.stream_id, START)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reader.read(relay, stream_log))
+            await eventually(lambda: len(reader.had) == 2)
+            unheard = Entry(EntryId(1, 3), encode_blob([DeltaEvent(0, text="unheard")], 5))
+            await redis.xadd(keys.log(writer.stream_id), {"d": unheard.blob}, id="1-3")
+            writer.entries.append(unheard)
+            await writer.write_words([1])
+            await writer.end()
+    assert reader.had == writer.told()
 
 
 async def test_live_entries_go_on_after_the_pubsub_connection_was_killed(redis: Redis) -> None:
