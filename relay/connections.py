@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import structlog
 
 from relay.subscription import Subscription
 from shared.errors import LimitError, OverloadedError
 from shared.metrics import CONNECTIONS
 from shared.settings import Settings
+
+log = structlog.get_logger()
 
 
 class Connection:
@@ -57,6 +62,9 @@ class Connections:
             message = "this API key has as many open connections as it may have; close some"
             raise LimitError(message, retry_after_s=5, stream_id=subscription.stream_id)
         connection = Connection(subscription)
+        told = log.bind(stream=subscription.stream_id, connection=secrets.token_hex(4), mode=mode)
+        tell = told.debug if mode == "poll" else told.info  # a poll may come for every few tokens
+        tell("connection.opened", offset=subscription.offset.text(subscription.stream_id))
         self._open.add(connection)
         self._empty.clear()
         self._by_tenant[tenant] += 1
@@ -71,6 +79,8 @@ class Connections:
             if not self._by_tenant[tenant]:
                 del self._by_tenant[tenant]
             CONNECTIONS.labels(mode).dec()
+            offset = subscription.offset.text(subscription.stream_id)
+            tell("connection.closed", offset=offset, ended=subscription.ended, drained=connection.leaving)
 
     async def drain(self, budget_s: float) -> None:
         """Take no more connections and end those that are open, at random times spread over ``budget_s``.

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 import msgspec
+import structlog
 
 from shared import keys
 from shared.admission import Admission, Applicant
@@ -22,6 +23,8 @@ from shared.record import Record
 from shared.request import CancelAfter, StreamRequest
 from shared.settings import Settings
 from shared.stream_log import StreamLog
+
+log = structlog.get_logger()
 
 FIRST_ENTRY = EntryId(0, 1)
 MAX_KEY_LENGTH = 256
@@ -74,6 +77,7 @@ class Starter:
         await self._create(admitted.stream_id, self._record(tenant, request, name, model, remembered))
         await self._jobs.enqueue(admitted.stream_id, 1)
         STREAMS_STARTED.inc()
+        log.info("stream.started", stream=admitted.stream_id, tenant=tenant, model=name, attached=attached)
         return Started(admitted.stream_id, attached)
 
     def _model_of(self, request: StreamRequest) -> tuple[str, Model]:

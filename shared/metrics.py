@@ -24,13 +24,15 @@ SEND_TIMEOUTS = Counter("tailrace_send_timeouts_total", "Clients let go because 
 FORKS = Counter("tailrace_forks_total", "Readers told to reset because the log had gone another way.")
 HTTP_ERRORS = Counter("tailrace_http_errors_total", "Requests answered with an error.", ["code"])
 
+QUEUE_DEPTH = Gauge("tailrace_queue_depth", "Jobs in the queue at the time of the scrape; -1 when Redis is away.")
+QUEUE_AGE = Gauge("tailrace_queue_age_seconds", "How long the first of them has been due; -1 when Redis is away.")
+
 # Worker
 STREAMS = Gauge("tailrace_streams_active", "Streams this worker holds, by state.", ["state"])
 STREAMS_ENDED = Counter("tailrace_streams_ended_total", "Streams ended, by status.", ["status"])
 TOKENS = Counter("tailrace_output_tokens_total", "Output tokens as the providers count them.")
 TOKEN_GAP = Histogram("tailrace_token_gap_seconds", "Time between two reads of one provider stream.", buckets=_SECONDS)
 QUEUE_WAIT = Histogram("tailrace_queue_wait_seconds", "Request to attempt, first attempts only.", buckets=_SECONDS)
-QUEUE_DEPTH = Gauge("tailrace_queue_depth", "Jobs in the queue, as last seen.")
 PROVIDER_ERRORS = Counter("tailrace_provider_errors_total", "Failed provider calls.", ["kind"])
 PROVIDER_CALLS = Counter("tailrace_provider_calls_total", "Provider calls.", ["provider"])
 TAKEOVERS = Counter("tailrace_takeovers_total", "Streams taken from another worker, by reason.", ["reason"])

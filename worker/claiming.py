@@ -18,7 +18,7 @@ from shared.request import StreamRequest
 from shared.stream_log import Claim
 from worker.outage import outlast
 from worker.parts import Parts
-from worker.publisher import StreamWriter
+from worker.stream_writer import StreamWriter
 
 log = structlog.get_logger()
 
@@ -67,7 +67,9 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
     else:
         TAKEOVERS.labels(reason).inc()
     owned = replace(record, status="running", attempt=claimed.attempt, token=ask.token, worker=parts.worker_id)
-    return Grant(stream_id, owned, StreamWriter(stream_id, owned, parts.settings.buffer_bytes), reason)
+    writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
+    writer.delay_s = (StreamRequest.model_validate_json(record.request).max_delay_ms or 0) / 1000
+    return Grant(stream_id, owned, writer, reason)
 
 
 async def close(parts: Parts, stream_id: str, record: Record, error: ErrorEvent | None) -> None:

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from worker.parts import Parts
-from worker.publisher import StreamWriter
+from worker.stream_writer import StreamWriter
 from worker.supervisor import Supervisor
 
 log = structlog.get_logger()

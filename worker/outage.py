@@ -10,7 +10,7 @@ from typing import TypeVar
 from redis.exceptions import RedisError
 
 from shared.backoff import Backoff
-from worker.publisher import LostStreamError
+from worker.stream_writer import LostStreamError
 
 T = TypeVar("T")
 DETACHED = "detached"

@@ -24,7 +24,7 @@ from worker.continuation import Plan, after_pause, plan_attempt
 from worker.llm import Call, Finish
 from worker.outage import outlast
 from worker.parts import Parts
-from worker.publisher import Interrupt, LostStreamError
+from worker.stream_writer import Interrupt, LostStreamError
 
 log = structlog.get_logger()
 T = TypeVar("T")

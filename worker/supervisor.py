@@ -14,7 +14,7 @@ from shared.metrics import STREAMS
 from worker.claiming import Grant, claim
 from worker.parts import Parts
 from worker.production import Production
-from worker.publisher import Interrupt, StreamWriter
+from worker.stream_writer import Interrupt, StreamWriter
 
 log = structlog.get_logger()
 

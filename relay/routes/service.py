@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
 
 from relay.openapi import describe
 from relay.respond import json_answer
 from relay.services import SERVICES
+from shared.jobs import Depth
+from shared.metrics import QUEUE_AGE, QUEUE_DEPTH
 
 
 def add_service_routes(app: web.Application) -> None:
@@ -53,8 +56,14 @@ async def readyz(request: web.Request) -> web.Response:
     return json_answer({"status": "ready"})
 
 
-async def metrics(_request: web.Request) -> web.Response:
-    """Answer in the Prometheus text format."""
+async def metrics(request: web.Request) -> web.Response:
+    """Answer in the Prometheus text format; the queue is looked at on the way."""
+    try:
+        depth = await request.app[SERVICES].jobs.depth()
+    except (RedisError, OSError):
+        depth = Depth(jobs=-1, oldest_s=-1)
+    QUEUE_DEPTH.set(depth.jobs)
+    QUEUE_AGE.set(depth.oldest_s)
     return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -19,7 +19,8 @@ from shared.settings import Settings
 from shared.stream_log import Claim, StreamLog
 from tests.support import eventually
 from tests.support_redis import RedisProcess
-from worker.publisher import LostStreamError, Publisher, StreamWriter
+from worker.publisher import Publisher
+from worker.stream_writer import LostStreamError, StreamWriter
 
 SETTINGS = Settings(redis_timeout_s=1)
 RECORD = Record("acme", "sim", "sim", 1_790_000_000_000, 100, {}, b'{"messages":[]}')
@@ -196,3 +197,29 @@ async def test_a_wish_to_cancel_reaches_the_writer_with_its_next_append(redis: R
     async with publishing(stream_log) as publisher:
         publisher.write(writer, [DeltaEvent(0, text="w0")])
         await eventually(lambda: signals == ["cancelled"])
+
+
+async def test_deltas_are_held_back_only_as_long_as_the_request_allows(redis: Redis) -> None:
+    """With a delay the first delta goes out at once, later ones together; whatever is no delta hurries them."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = await granted(stream_log)
+    writer.delay_s = 60.0
+    async with publishing(stream_log) as publisher:
+        publisher.write(writer, [DeltaEvent(0, text="first")])
+        await writer.flushed()
+        for n in range(5):
+            publisher.write(writer, [DeltaEvent(0, text=str(n))])
+            await asyncio.sleep(0)
+        assert writer.pending
+        assert len(writer.entries) == 3
+        publisher.write(writer, [EndEvent("completed")])
+        await writer.flushed()
+        brief = await granted(stream_log)
+        brief.delay_s = 0.05
+        for n in range(3):
+            publisher.write(brief, [DeltaEvent(0, text=str(n))])
+            await asyncio.sleep(0)
+        await asyncio.wait_for(brief.flushed(), 5)
+    sizes = [len(entry.lines) for entry in await stream_log.read(writer.stream_id, EntryId(1, 3), 10)]
+    assert sizes == [1, 6]
+    assert [len(entry.lines) for entry in await stream_log.read(brief.stream_id, EntryId(1, 3), 10)] == [1, 2]
