@@ -15,9 +15,9 @@ class FirstTokenClock:
     Counts only those who were there before it: a late reader waited for nothing.
     """
 
-    def __init__(self, created_ms: int) -> None:
-        """Take when the stream was asked for."""
-        self._opened_ms = time.time() * 1000
+    def __init__(self, created_ms: int, asked_ms: int) -> None:
+        """Take when the stream was asked for, and when this reader asked to read it."""
+        self._asked_ms = asked_ms
         self._created_ms = created_ms
         self._attempt_ms: int | None = None
         self._done = False
@@ -36,11 +36,11 @@ class FirstTokenClock:
         kinds = {event_type(line) for line in piece.entry.lines}
         if "attempt" in kinds and self._attempt_ms is None:
             self._attempt_ms = told_ms
-            if told_ms >= self._opened_ms:
+            if told_ms >= self._asked_ms:
                 FIRST_TOKEN.labels("queue").observe(max(told_ms - self._created_ms, 0) / 1000)
         if "delta" in kinds and not self._done:
             self._done = True
-            if told_ms >= self._opened_ms and self._attempt_ms is not None:
+            if told_ms >= self._asked_ms and self._attempt_ms is not None:
                 now_ms = time.time() * 1000
                 FIRST_TOKEN.labels("provider").observe(max(told_ms - self._attempt_ms, 0) / 1000)
                 FIRST_TOKEN.labels("relay").observe(max(now_ms - told_ms, 0) / 1000)

@@ -43,7 +43,7 @@ class Feed:
         """Make a feed that nobody reads yet."""
         self.inboxes: set[Inbox] = set()
         self.confirmed = asyncio.Event()
-        self.last_seq = 0
+        self.last_seq = -1  # of no log: the first check finds any log different, even one that has vanished
         self.spoke = False
         """Whether anything came since the last check of quiet streams."""
 

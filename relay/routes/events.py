@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -29,6 +31,7 @@ def add_event_routes(app: web.Application) -> None:
 
 async def follow(request: web.Request) -> web.StreamResponse:
     """Answer with the events after the client's offset, live until the end."""
+    asked_ms = int(time.time() * 1000)
     services = request.app[SERVICES]
     tenant = services.authenticator.tenant(request)
     stream_id = request.match_info["stream_id"]
@@ -41,23 +44,33 @@ async def follow(request: web.Request) -> web.StreamResponse:
         message = "mode must be sse or poll"
         raise InvalidRequestError(message)
     require_sse(request)
-    return await follow_sse(request, stream_id, record, offset)
+    return await follow_sse(request, record, Reading(stream_id, offset, asked_ms))
 
 
-async def follow_sse(request: web.Request, stream_id: str, record: Record, offset: Offset | None) -> web.StreamResponse:
-    """Answer with SSE from ``offset`` (None: from now); 204 to a reader that has the end already."""
+@dataclass(frozen=True)
+class Reading:
+    """What a client asked to read, from which offset (None: from now), and when it asked, in Unix milliseconds."""
+
+    stream_id: str
+    offset: Offset | None
+    asked_ms: int
+
+
+async def follow_sse(request: web.Request, record: Record, reading: Reading) -> web.StreamResponse:
+    """Answer with SSE; 204 to a reader that has the end already."""
     services = request.app[SERVICES]
+    stream_id = reading.stream_id
     headers = stream_headers(stream_id)
-    async with _subscription(services, stream_id, offset) as subscription:
-        if offset is None:
+    async with _subscription(services, stream_id, reading.offset) as subscription:
+        if reading.offset is None:
             await subscription.skip_to_now()
         if record.ended_ms and await _nothing_left(subscription):
             return web.Response(status=204, headers=headers)
-        if offset != START:
+        if reading.offset != START:
             RESUMES.inc()
         with services.connections.opened(record.tenant, "sse", subscription) as connection:
             async with services.viewers.watching(stream_id, record):
-                clock = FirstTokenClock(record.created_ms)
+                clock = FirstTokenClock(record.created_ms, reading.asked_ms)
                 return await SseWriter(request, services.settings, headers).run(subscription, connection, clock)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from typing import Any
 
 from aiohttp import web
@@ -11,7 +12,7 @@ from aiohttp import web
 from relay.listing import list_streams
 from relay.parsing import accepts_sse, json_body, number
 from relay.respond import json_answer, stream_headers
-from relay.routes.events import follow_sse
+from relay.routes.events import Reading, follow_sse
 from relay.services import SERVICES, Services
 from relay.state import fold_log, owned_record, state
 from relay.subscription import Subscription
@@ -32,6 +33,7 @@ def add_stream_routes(app: web.Application) -> None:
 
 async def start(request: web.Request) -> web.StreamResponse:
     """Start a stream and answer with its events, its state, or, with ``?wait=``, the finished answer."""
+    asked_ms = int(time.time() * 1000)
     services = request.app[SERVICES]
     tenant = services.authenticator.tenant(request)
     wait_s = number(request, "wait", most=services.settings.wait_max_s)
@@ -45,7 +47,7 @@ async def start(request: web.Request) -> web.StreamResponse:
         message = "the stream was started but cannot be read yet; follow it with GET"
         raise UnavailableError(message, retry_after_s=1, stream_id=stream_id)
     if accepts_sse(request):
-        return await follow_sse(request, stream_id, record, START)
+        return await follow_sse(request, record, Reading(stream_id, START, asked_ms))
     if wait_s is not None:
         return await _finished(services, stream_id, record, wait_s)
     body = await _state_of(services, stream_id, tenant)

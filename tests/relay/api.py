@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 
 from tests.support_sse import SseReader
 
@@ -100,19 +101,19 @@ class Api:
         return SseReader(self.session, url, headers=headers, **request)
 
     async def raw(self, data: bytes, deadline_s: float = 10.0) -> Answer:
-        """Send bytes as they are on a connection of its own and return what comes back until it is closed."""
+        """Send bytes as they are, on a connection of their own, and return the answer, which must tell its length."""
         host, port = self.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
             async with asyncio.timeout(deadline_s):
                 writer.write(data)
-                received = await reader.read()
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                first, *lines = head.strip().split("\r\n")
+                headers = CIMultiDict({name: value for name, _, value in (line.partition(": ") for line in lines)})
+                body = await reader.readexactly(int(headers["Content-Length"]))
         except TimeoutError:
             message = f"{data[:60]!r} was not answered within {deadline_s:g} s"
             raise AssertionError(message) from None
         finally:
             writer.close()
-        head, _, body = received.partition(b"\r\n\r\n")
-        first, *lines = head.decode("latin-1").split("\r\n")
-        headers = dict(line.split(": ", 1) for line in lines)
         return Answer(int(first.split(" ")[1]), headers, body)
