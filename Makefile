@@ -42,7 +42,7 @@ lock: .venv/run.stamp
 	@.venv/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
 	$(COMPILE) -o requirements/build.lock requirements/build.in
 	$(COMPILE) -o requirements/run.lock pyproject.toml
-	$(COMPILE) -o requirements/test.lock -c requirements/run.lock --extra test --extra lint pyproject.toml
+	$(COMPILE) -o requirements/test.lock -c requirements/run.lock --extra test --extra bench --extra lint pyproject.toml
 	$(COMPILE) -o requirements/model.lock --no-deps requirements/model.in
 
 clean:

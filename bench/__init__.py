@@ -1,0 +1,1 @@
+"""What Tailrace costs beside the usual ways to stream an answer, measured in one run: ``python -m bench``."""
