@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 
 from relay.cors import add_cors
-from relay.respond import errors_as_json
+from relay.respond import errors_as_json, refuse_expectations
 from relay.routes.events import add_event_routes
 from relay.routes.page import add_page_routes
 from relay.routes.service import add_service_routes
@@ -65,6 +65,7 @@ class Relay:
             asyncio.create_task(self.services.health.run(), name="relay.health"),
         ]
         await self._runner.setup()
+        refuse_expectations(self._runner)
         site = web.TCPSite(self._runner, self.settings.host, self.settings.port, backlog=1024)
         try:
             await site.start()

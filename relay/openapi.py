@@ -14,7 +14,7 @@ leave and come back with the id of the last event it has.
 
 Where API keys are configured, a stream belongs to the tenant of the key that started it; to all others it does not
 exist. What a route does not allow is 405 with `Allow`, and an unknown route 404, both with the body of every error.
-Requests that break HTTP itself are answered 400 or 417 in plain text."""
+Requests that break HTTP itself are answered 400 in plain text."""
 
 
 @cache

@@ -80,3 +80,24 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     answer = error_answer(told)
     answer.headers.update(headers)
     return answer
+
+
+def refuse_expectations(runner: web.AppRunner) -> None:
+    """Answer requests that expect anything but to be told to go on; call after ``runner.setup()``.
+
+    aiohttp looks at ``Expect`` before any middleware, and fails with a 500 of its own where it is no text.
+    """
+    server = runner.server
+    assert server is not None
+    handle = server.request_handler
+
+    async def handler(request: web.BaseRequest) -> web.StreamResponse:
+        if request.headers.get("Expect", "100-continue").lower() == "100-continue":
+            return await handle(request)
+        told = InvalidRequestError(
+            "this service meets no expectation but 100-continue; send the request without Expect"
+        )
+        HTTP_ERRORS.labels(told.code).inc()
+        return error_answer(told)
+
+    server.request_handler = handler

@@ -79,7 +79,7 @@ async def _poll(request: web.Request, record: Record, tenant: str, offset: Offse
     services = request.app[SERVICES]
     stream_id = request.match_info["stream_id"]
     wait_s = number(request, "wait", most=services.settings.wait_max_s)
-    wait_s = _POLL_WAIT_S if wait_s is None else wait_s
+    wait_s = min(_POLL_WAIT_S, services.settings.wait_max_s) if wait_s is None else wait_s
     events: list[dict[str, object]] = []
     async with _subscription(services, stream_id, offset) as subscription:
         if offset is None:

@@ -253,6 +253,16 @@ async def test_a_key_that_cannot_be_kept_is_refused(api: Api, key: str) -> None:
     refused(await api.post(json=OK, headers={"Idempotency-Key": key}), 400, "invalid_request", "1 to 256")
 
 
+async def test_an_expectation_that_nobody_can_meet_is_refused(api: Api) -> None:
+    """Whatever the route, and whatever bytes it is; to be told to go on is met."""
+    head = b"GET /%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: %s\r\n\r\n"
+    for path in (b"v1/models", b"v1/nowhere"):
+        for odd in (b"miracles", b"\xff\xfe"):
+            refused(await api.raw(head % (path, odd)), 400, "invalid_request", "without Expect")
+    answer = await api.post(json=OK, expect100=True)
+    assert answer.status == 201
+
+
 async def test_bytes_that_are_no_text_break_nothing(make_api: MakeApi) -> None:
     """HTTP headers may hold any bytes: as a key, as a name for a key, as a type, as what is accepted."""
     api = await make_api(api_keys={"acme": "s3cret"})
