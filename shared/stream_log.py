@@ -53,6 +53,8 @@ class Claim:
     replaces: int
     token: str
     worker_id: str
+    spared_ms: int = 0
+    """A claim younger than this is not replaced: a lease that begins with it cannot have run out."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ class StreamLog:
                 before + b'"follows":"',
                 after[after.index(b'"') :],
                 self._running_ms,
+                claim.spared_ms,
             ),
         )
         follows = EntryId.parse(answer[2]) if answer[0] == b"granted" else NO_ENTRY

@@ -74,13 +74,15 @@ class WorkerService:
                     group.create_task(self._keeper.run(), name="worker.keeper"),
                     group.create_task(self._control.run(), name="worker.control"),
                 ]
-                group.create_task(self._dispatcher.run(), name="worker.dispatcher")
+                dispatching = group.create_task(self._dispatcher.run(), name="worker.dispatcher")
                 log.info("worker.ready", worker=self.parts.worker_id, slots=self.settings.worker_slots)
-                yield group
-                await self._dispatcher.stop(_JOBS_S)
-                await self.supervisor.drain(self.settings.worker_drain_s)
-                await supervising
-                await end_tasks(lasting)
+                try:
+                    yield group
+                    await self._dispatcher.stop(_JOBS_S)
+                    await self.supervisor.drain(self.settings.worker_drain_s)
+                    await supervising
+                finally:  # also when a part has failed: the group would cancel the others only once
+                    await end_tasks([dispatching, supervising, *lasting])
         finally:
             await self.parts.providers.aclose()
             await self._queue.aclose()

@@ -7,16 +7,17 @@ import time
 from dataclasses import dataclass, replace
 
 import structlog
+from pydantic import ValidationError
 
 from shared.answer import Answer
 from shared.entry import Entry
-from shared.events import AttemptEvent, AttemptMode, AttemptReason, EndEvent, EndStatus, ErrorEvent, Event
+from shared.events import AttemptEvent, AttemptMode, AttemptReason, EndEvent, EndStatus, ErrorEvent, Event, Usage
 from shared.metrics import QUEUE_WAIT, STREAMS_ENDED, TAKEOVERS
 from shared.offset import NO_ENTRY
 from shared.record import Record
 from shared.request import StreamRequest
 from shared.stream_log import Claim
-from worker.outage import outlast
+from worker.outage import insist
 from worker.parts import Parts
 from worker.stream_writer import StreamWriter
 
@@ -50,12 +51,16 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
         message = f"the answer was interrupted and {record.attempt} attempts, as many as are allowed, did not finish it"
         await close(parts, stream_id, record, ErrorEvent("interrupted", message, retryable=True))
         return None
+    spared_ms = round(parts.settings.lease_s * 1000) if reason == "lease_expired" else 0
     reason = "first" if record.attempt == 0 else reason
-    ask = Claim(record.attempt, secrets.token_hex(16), parts.worker_id)
-    event = AttemptEvent(record.attempt + 1, reason, _mode_of(parts, record), record.provider, record.model, "")
+    request = _request_of(record)
+    ask = Claim(record.attempt, secrets.token_hex(16), parts.worker_id, spared_ms)
+    event = AttemptEvent(
+        record.attempt + 1, reason, _mode_of(parts, record, request), record.provider, record.model, ""
+    )
     now_ms = round(time.time() * 1000)
     # The same token asks again after a lost answer, since a fresh one would be refused what this one was granted.
-    claimed = await outlast(lambda: parts.log.claim(stream_id, ask, event, now_ms), parts.settings.lease_s)
+    claimed = await insist(lambda: parts.log.claim(stream_id, ask, event, now_ms), parts.settings.lease_s)
     if claimed.status == "cancelled":
         await close(parts, stream_id, record, None)
     if claimed.status in ("gone", "closed"):
@@ -68,22 +73,25 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
         TAKEOVERS.labels(reason).inc()
     owned = replace(record, status="running", attempt=claimed.attempt, token=ask.token, worker=parts.worker_id)
     writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
-    writer.delay_s = (StreamRequest.model_validate_json(record.request).max_delay_ms or 0) / 1000
+    writer.delay_s = ((request.max_delay_ms if request else None) or 0) / 1000
     return Grant(stream_id, owned, writer, reason)
 
 
 async def close(parts: Parts, stream_id: str, record: Record, error: ErrorEvent | None) -> None:
     """End a stream nobody writes: failed with ``error``, or cancelled without. The text told so far stays."""
-    answer = folded(await whole_log(parts, stream_id))
     status: EndStatus = "failed" if error else "cancelled"
     reason = error.code if error else "cancelled"
-    events: list[Event] = [EndEvent(status, reason, usage=answer.usage)]
+    events: list[Event] = [EndEvent(status, reason, usage=_usage(stream_id, await whole_log(parts, stream_id)))]
     if error:
         events.insert(0, error)
-    await parts.log.close(stream_id, events, secrets.token_hex(16), round(time.time() * 1000), record.attempt)
+    now_ms = round(time.time() * 1000)
+    outcome = await parts.log.close(stream_id, events, secrets.token_hex(16), now_ms, record.attempt)
+    if outcome == "stale":  # somebody writes it after all: its place in the book is not ours to give up
+        return
     await parts.admission.release(stream_id, record)
-    STREAMS_ENDED.labels(status).inc()
-    log.info("stream.ended", stream=stream_id, status=status, reason=reason)
+    if outcome == "done":
+        STREAMS_ENDED.labels(status).inc()
+        log.info("stream.ended", stream=stream_id, status=status, reason=reason)
 
 
 async def whole_log(parts: Parts, stream_id: str) -> list[Entry]:
@@ -106,12 +114,29 @@ def folded(entries: list[Entry]) -> Answer:
     return answer
 
 
-def _mode_of(parts: Parts, record: Record) -> AttemptMode:
+def _usage(stream_id: str, entries: list[Entry]) -> Usage:
+    """Return what a stream has used; nothing if its log cannot be understood, since it must be ended all the same."""
+    try:
+        return folded(entries).usage
+    except ValueError:
+        log.exception("stream.unreadable", stream=stream_id)
+        return Usage()
+
+
+def _request_of(record: Record) -> StreamRequest | None:
+    """Return the request; None for one that this version cannot read, which costs an attempt, never the worker."""
+    try:
+        return StreamRequest.model_validate_json(record.request)
+    except ValidationError:
+        return None
+
+
+def _mode_of(parts: Parts, record: Record, request: StreamRequest | None) -> AttemptMode:
     """Return how the attempt means to go on. A ``reset`` after it tells when the log did not allow that."""
     if record.attempt == 0:
         return "start"
-    policy = StreamRequest.model_validate_json(record.request).on_interruption
-    return parts.settings.offered_models()[record.model].continuation if policy == "continue" else "restart"
+    model = parts.settings.offered_models().get(record.model)
+    return model.continuation if model and request and request.on_interruption == "continue" else "restart"
 
 
 async def _drop(parts: Parts, stream_id: str, record: Record | None) -> None:

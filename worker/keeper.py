@@ -13,6 +13,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.leases import TakenReason
 from worker.parts import Parts
 from worker.stream_writer import StreamWriter
 from worker.supervisor import Supervisor
@@ -62,27 +63,45 @@ class Keeper:
                     writer.on_signal("cancelled")
                 if outlook.status == "fenced":
                     writer.settle(outlook)
-                elif outlook.status == "gone":
+                elif outlook.status == "gone" and writer.entries:
                     await self._parts.publisher.restore(writer)
-                elif outlook.tail < writer.tail:
+                elif outlook.status == "tail" and outlook.tail < writer.tail:
                     log.warning("stream.shortened", stream=writer.stream_id, tail=str(outlook.tail))
                     writer.rewind(outlook.tail)
                     self._parts.publisher.touch(writer)
 
     async def _tick(self) -> None:
         """Renew, take over, look after: in this order, since renewing is what keeps others away."""
+        began_s = time.monotonic()
         running = self._supervisor.running
         await self._parts.leases.renew(list(running))
         await self._note_server()
+        self._note_delay(began_s)
         room = self._supervisor.room()
         if room and time.monotonic() > self._patient_until_s:
-            for stream_id, reason in await self._parts.leases.take_expired(min(room, _MOST_TAKEN)):
-                if stream_id not in running:
-                    await self._supervisor.take(stream_id, reason)
-        quiet_s = time.monotonic() - self._tick_s
+            await self._take_over(min(room, _MOST_TAKEN))
+        now_s = time.monotonic()
+        quiet_s = now_s - self._tick_s
         quiet = [one.writer for one in running.values() if one.writer.entries and one.writer.settled_s < quiet_s]
-        await self.look_after(quiet + self._lingered())
+        await self.look_after(quiet + [writer for writer, _ in self._supervisor.lingering.values()])
+        self._let_go(now_s)
         await self._end_abandoned()
+        self._note_delay(now_s)
+
+    async def _take_over(self, most: int) -> None:
+        """Take up to ``most`` streams whose lease has run out, all at once: our own leases must not wait for them."""
+        async with asyncio.TaskGroup() as group:
+            for stream_id, reason in await self._parts.leases.take_expired(most):
+                group.create_task(self._take(stream_id, reason), name=f"take:{stream_id}")
+
+    async def _take(self, stream_id: str, reason: TakenReason) -> None:
+        """Take one stream over. What is wrong with it must not end the worker; its next lease is another try."""
+        try:
+            await self._supervisor.take(stream_id, reason)
+        except (RedisError, OSError) as error:
+            log.warning("stream.not_taken", stream=stream_id, error=type(error).__name__)
+        except (KeyError, ValueError):
+            log.exception("stream.unreadable", stream=stream_id)
 
     async def _note_server(self) -> None:
         """Notice a restarted or failed-over Redis, even if no command of ours failed."""
@@ -93,6 +112,12 @@ class Keeper:
             self._server_run = server_run
             self._patient_until_s = time.monotonic() + self._parts.settings.lease_s
 
+    def _note_delay(self, since_s: float) -> None:
+        """Be patient after a Redis that stood still: it has kept others from renewing, as it has kept us."""
+        now_s = time.monotonic()
+        if now_s - since_s > self._parts.settings.lease_s / 2:
+            self._patient_until_s = now_s + self._parts.settings.lease_s
+
     def _lost(self, error: Exception) -> None:
         """Take in that Redis cannot be reached: be patient when it is back, and give up when it is away too long."""
         now_s = time.monotonic()
@@ -102,11 +127,11 @@ class Keeper:
         if away_s > self._parts.settings.detached_s:
             self._supervisor.interrupt_all("detached")
 
-    def _lingered(self) -> list[StreamWriter]:
-        """Return, and let go of, the ended streams whose time to linger is over, for one last look."""
-        now_s = time.monotonic()
-        over = [stream_id for stream_id, (_, until_s) in self._supervisor.lingering.items() if until_s <= now_s]
-        return [self._supervisor.lingering.pop(stream_id)[0] for stream_id in over]
+    def _let_go(self, looked_s: float) -> None:
+        """Let go of the ended streams that were found whole when their time to linger was over, or are another's."""
+        for stream_id, (writer, until_s) in list(self._supervisor.lingering.items()):
+            if writer.lost is not None or (until_s <= looked_s and not writer.pending):
+                del self._supervisor.lingering[stream_id]
 
     async def _end_abandoned(self) -> None:
         """Cancel the streams whose last viewer has been gone for as long as their request allows."""

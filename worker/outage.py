@@ -17,16 +17,27 @@ DETACHED = "detached"
 
 
 async def outlast(step: Callable[[], Awaitable[T]], detached_s: float) -> T:
-    """Return what ``step`` returns, trying again after each ``RedisError``; the step must be idempotent.
+    """Return what ``step`` returns, as ``insist`` does.
 
     Raises ``LostStreamError`` after ``detached_s`` without success: by then others have the stream.
     """
+    try:
+        return await insist(step, detached_s)
+    except (RedisError, OSError):
+        raise LostStreamError(DETACHED) from None
+
+
+async def insist(step: Callable[[], Awaitable[T]], for_s: float) -> T:
+    """Return what ``step`` returns, trying again after each ``RedisError``; the step must be idempotent.
+
+    Raises the last error after ``for_s`` without success.
+    """
     backoff = Backoff(0.05, 1.0)
-    deadline_s = time.monotonic() + detached_s
+    deadline_s = time.monotonic() + for_s
     while True:
         try:
             return await step()
         except (RedisError, OSError):
             if time.monotonic() > deadline_s:
-                raise LostStreamError(DETACHED) from None
+                raise
         await asyncio.sleep(backoff.next_s())

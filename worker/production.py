@@ -77,6 +77,7 @@ class Production:
             self._usage = dict(answer.usage_by_step)
             if await self._attempt(answer):
                 return
+            self.writer.retire()
             grant = await self._outlast(self._claim_again)
             if grant is None:
                 return

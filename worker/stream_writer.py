@@ -123,7 +123,8 @@ class StreamWriter:
 
     def settle(self, outcome: Appended) -> None:
         """Take in what became of the append in flight."""
-        self.settled_s = time.monotonic()
+        if outcome.status != "error":
+            self.settled_s = time.monotonic()
         if outcome.cancel_asked:
             self.on_signal("cancelled")
         match outcome.status:
@@ -147,6 +148,10 @@ class StreamWriter:
             self._lose("fenced")
             return
         self._next = tail.seq
+
+    def retire(self) -> None:
+        """Signal nothing any more: another attempt of the same worker follows, and being fenced by it is no loss."""
+        self.on_signal = _ignore
 
     @property
     def tail(self) -> EntryId:

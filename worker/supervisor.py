@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from shared.events import AttemptReason
 from shared.metrics import STREAMS
+from shared.tasks import end_tasks
 from worker.claiming import Grant, claim
 from worker.parts import Parts
 from worker.production import Production
@@ -56,7 +57,7 @@ class Supervisor:
 
     async def take(self, stream_id: str, reason: AttemptReason, replaces: int | None = None) -> bool:
         """Claim a stream, whoever had it before, and run it; False when it is not to be had. Raises ``RedisError``."""
-        if stream_id in self.running or not self.room():
+        if stream_id in self.running or stream_id in self.lingering or not self.room():
             return False
         self._claiming += 1
         try:
@@ -65,6 +66,8 @@ class Supervisor:
             self._claiming -= 1
         if grant is None or self._group is None:
             return False
+        if stream_id in self.running:  # claimed here twice at once; the log has given it to this one
+            self.running[stream_id].interrupt("lost")
         production = Production(self._parts, grant)
         self.running[stream_id] = production
         self._idle.clear()
@@ -80,8 +83,7 @@ class Supervisor:
             self._group = group
             await self._closed.wait()
             self._group = None
-            for task in self._tasks:
-                task.cancel()
+            await end_tasks(set(self._tasks))
 
     async def drain(self, budget_s: float) -> None:
         """Take nothing more, let what finishes within ``budget_s`` finish, and hand the rest over at once."""
@@ -118,7 +120,8 @@ class Supervisor:
         except Exception:
             log.exception("stream.defect", stream=grant.stream_id)
         finally:
-            del self.running[grant.stream_id]
+            if self.running.get(grant.stream_id) is production:
+                del self.running[grant.stream_id]
             STREAMS.labels("running").set(len(self.running))
             if not self.running:
                 self._idle.set()
