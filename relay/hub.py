@@ -21,7 +21,6 @@ from shared import keys
 from shared.backoff import Backoff
 from shared.entry import decode_live
 from shared.errors import UnavailableError
-from shared.offset import is_stream_id
 from shared.settings import Settings
 from shared.stream_log import StreamLog
 from shared.tasks import end_tasks
@@ -146,14 +145,14 @@ class Hub:
         self._heard_s = time.monotonic()
         kind = message[0] if isinstance(message, list) else None
         if kind == b"message":
-            feed = self._feeds.get(_stream_of(message[1]))
+            feed = self._feeds.get(keys.stream_of(message[1].decode()))
             if feed is not None:
                 entry = decode_live(message[2])
                 feed.last_seq, feed.spoke = entry.id.seq, True
                 for inbox in feed.inboxes:
                     inbox.put(entry)
         elif kind == b"subscribe":
-            self._confirm(_stream_of(message[1]))
+            self._confirm(keys.stream_of(message[1].decode()))
 
     def _confirm(self, stream_id: str) -> None:
         """Note that Redis publishes the stream to us from here on; whoever reads it must look at the log once."""
@@ -218,10 +217,3 @@ class Hub:
                 for inbox in feed.inboxes:
                     if inbox.last_wake_s <= due_s:
                         inbox.poke()
-
-
-def _stream_of(channel: bytes) -> str:
-    """Return the stream id in a live channel's name."""
-    stream_id = channel[channel.index(b"{") + 1 : channel.index(b"}")].decode()
-    assert is_stream_id(stream_id)
-    return stream_id

@@ -17,6 +17,11 @@ def record(stream_id: str) -> str:
     return f"tr:{{{stream_id}}}:record"
 
 
+def stream_of(name: str) -> str:
+    """Return the stream id in the name of one of its keys or of its channel."""
+    return name[name.index("{") + 1 : name.index("}")]
+
+
 def log(stream_id: str) -> str:
     """Return the key of the stream's log."""
     return f"tr:{{{stream_id}}}:log"

@@ -38,6 +38,21 @@ class Leases:
         """Forget a stream that there is nothing of. Idempotent."""
         await self._redis.zrem(keys.LEASES, stream_id)
 
+    async def held(self, stream_ids: Sequence[str]) -> list[bool]:
+        """Tell of each stream whether it is in the lease set, run out or not."""
+        if not stream_ids:
+            return []
+        found = await self._redis.zmscore(keys.LEASES, list(stream_ids))
+        return [deadline is not None for deadline in found]
+
+    async def offer(self, stream_ids: Sequence[str]) -> None:
+        """Offer streams that nobody holds to every worker, as if their lease had run out long ago."""
+        if stream_ids:
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.zadd(keys.LEASES, dict.fromkeys(stream_ids, 1), nx=True)
+            pipe.pexpire(keys.LEASES, self._ttl_ms)
+            await pipe.execute()
+
     async def hand_over(self, stream_ids: Sequence[str]) -> None:
         """Offer the streams to every other worker at once, without waiting for expiry."""
         if stream_ids:

@@ -36,6 +36,7 @@ QUEUE_WAIT = Histogram("tailrace_queue_wait_seconds", "Request to attempt, first
 PROVIDER_ERRORS = Counter("tailrace_provider_errors_total", "Failed provider calls.", ["kind"])
 PROVIDER_CALLS = Counter("tailrace_provider_calls_total", "Provider calls.", ["provider"])
 TAKEOVERS = Counter("tailrace_takeovers_total", "Streams taken from another worker, by reason.", ["reason"])
+REAPED = Counter("tailrace_reaped_total", "Streams found without a lease and offered to the workers.")
 FENCED = Counter("tailrace_fenced_total", "Attempts that found their stream taken by another worker.")
 APPENDS = Counter("tailrace_appends_total", "Entries appended to logs.")
 COMMITS = Counter("tailrace_commits_total", "Group commits, each one round trip for many appends.")

@@ -25,6 +25,7 @@ from worker.monitor import make_monitor
 from worker.parts import Parts
 from worker.providers.registry import Providers
 from worker.publisher import Publisher
+from worker.reaper import Reaper
 from worker.supervisor import Supervisor
 
 log = structlog.get_logger()
@@ -53,7 +54,9 @@ class WorkerService:
         self.supervisor = Supervisor(self.parts, self._on_room)
         self._keeper = Keeper(self.parts, self.supervisor, self._queue)
         self._control = Control(self.parts.worker_id, self._queue, self.supervisor, self._keeper)
-        self._dispatcher = Dispatcher(self._queue, settings, self.supervisor.accept, self.supervisor.room)
+        self.reaper = Reaper(self.parts, self._streams)
+        crons = [self.reaper.cron_job()]
+        self._dispatcher = Dispatcher(self._queue, settings, self.supervisor.accept, self.supervisor.room, crons)
 
     def _on_room(self) -> None:
         """Let a dispatcher that was waiting for a slot look at the queue."""

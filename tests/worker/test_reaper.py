@@ -1,0 +1,50 @@
+"""The reaper: no stream is left for ever without anybody who will end it."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from shared import keys
+from shared.events import EndEvent
+from shared.settings import Settings
+from tests.core.system import System, working
+
+
+def settings(redis_url: str, start_grace_s: float = 5.0) -> Settings:
+    """Return settings in which a stream is overdue after ``start_grace_s``."""
+    return Settings(redis_url=redis_url, sim=True, worker_drain_s=0.2, start_grace_s=start_grace_s)
+
+
+async def test_a_stream_whose_job_and_lease_were_lost_is_found_and_produced(redis: Redis, redis_url: str) -> None:
+    """The queue Redis forgets all about a queued stream; one pass of the reaper brings it to a worker."""
+    system = System(redis, settings(redis_url))
+    lost = await system.start(tokens=3)
+    await redis.delete(keys.LEASES, keys.QUEUE, keys.WAKE, f"arq:job:{lost}:1")
+    async with working(settings(redis_url, start_grace_s=0.001)) as worker:
+        assert await worker.reaper.reap() == 1
+        assert (await system.ended(lost)).status == "completed"
+        assert await worker.reaper.reap() == 0
+
+
+async def test_streams_that_need_nobody_are_left_alone(redis: Redis, redis_url: str) -> None:
+    """Nothing is offered twice, nothing after its end, and nothing that is only just being started."""
+    system = System(redis, settings(redis_url))
+    async with working(settings(redis_url)) as worker:
+        ended = await system.start(tokens=1)
+        await system.ended(ended)
+        await system.start(tokens=1, first_token_ms=60_000)
+        young = await system.start(tokens=1, first_token_ms=60_000)
+        await redis.zrem(keys.LEASES, young)
+        assert await worker.reaper.reap() == 0
+        assert isinstance((await system.events(ended))[-1], EndEvent)
+
+
+async def test_a_reaped_stream_whose_attempts_are_used_up_is_ended(redis: Redis, redis_url: str) -> None:
+    """A stream that died in its last attempt, and that every lease has forgotten, ends as failed."""
+    system = System(redis, settings(redis_url))
+    lost = await system.start(tokens=3)
+    await redis.delete(keys.LEASES, keys.QUEUE, keys.WAKE, f"arq:job:{lost}:1")
+    await redis.execute_command("HSET", keys.record(lost), "attempt", 3)
+    async with working(settings(redis_url, start_grace_s=0.001)) as worker:
+        await worker.reaper.reap()
+        assert (await system.ended(lost)).status == "failed"
