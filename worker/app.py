@@ -85,7 +85,9 @@ class WorkerService:
                     await self.supervisor.drain(self.settings.worker_drain_s)
                     await supervising
                 finally:  # also when a part has failed: the group would cancel the others only once
-                    await end_tasks([dispatching, supervising, *lasting])
+                    await end_tasks([dispatching])
+                    await self.supervisor.end()
+                    await end_tasks([supervising, *lasting])
         finally:
             await self.parts.providers.aclose()
             await self._queue.aclose()

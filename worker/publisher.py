@@ -20,6 +20,9 @@ from worker.stream_writer import StreamWriter
 
 log = structlog.get_logger()
 
+_REFUSED_S = 0.25
+"""After this a stream that Redis has refused is tried again; meanwhile the others go on."""
+
 
 class Publisher:
     """The one task of a worker process that writes to the logs. Rides out any absence of Redis."""
@@ -30,6 +33,8 @@ class Publisher:
         self._dirty: dict[StreamWriter, None] = {}
         self._wake = asyncio.Event()
         self._away = False
+        self._resting: set[StreamWriter] = set()
+        """Streams that Redis has just refused."""
 
     def write(self, writer: StreamWriter, events: Sequence[Event]) -> None:
         """Gather ``events`` for ``writer``'s stream and see that they are appended. Never waits."""
@@ -63,10 +68,10 @@ class Publisher:
         batch = list(self._dirty)[:MAX_APPENDS]
         for writer in batch:
             del self._dirty[writer]
-        return [writer for writer in batch if writer.due and writer.lost is None]
+        return [one for one in batch if one.due and one.lost is None and one not in self._resting]
 
     async def _commit(self, batch: list[StreamWriter]) -> bool:
-        """Send one append a stream; return False when Redis could not take all of them now."""
+        """Send one append a stream; return False when Redis cannot be reached."""
         appends = [writer.next_append() for writer in batch]
         try:
             outcomes = await self._log.append(appends)
@@ -84,12 +89,20 @@ class Publisher:
                 await self.restore(writer)
             else:
                 writer.settle(outcome)
-            if writer.due and writer.lost is None:
+            if outcome.status == "error" and not self._away:
+                self._resting.add(writer)
+                asyncio.get_running_loop().call_later(_REFUSED_S, self._try_again, writer)
+            elif writer.due and writer.lost is None:
                 self._dirty[writer] = None
         refused = [outcome.detail for outcome in outcomes if outcome.status == "error"]
-        if refused and len(refused) < len(batch):
+        if refused and not self._away:
             log.warning("publisher.refused", streams=len(refused), error=refused[0])
-        return not refused
+        return not self._away
+
+    def _try_again(self, writer: StreamWriter) -> None:
+        """Let a stream that was refused have another try."""
+        self._resting.discard(writer)
+        self.touch(writer)
 
     async def restore(self, writer: StreamWriter) -> None:
         """Make a stream that Redis has lost anew from what its writer holds; its entries follow, with their old ids."""

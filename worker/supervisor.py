@@ -82,8 +82,13 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             self._group = group
             await self._closed.wait()
-            self._group = None
-            await end_tasks(set(self._tasks))
+            await self.end()
+
+    async def end(self) -> None:
+        """Take nothing more and stop every provider call, for certain: also where a cancellation was lost."""
+        self._group = None
+        await end_tasks(set(self._tasks))
+        self._closed.set()
 
     async def drain(self, budget_s: float) -> None:
         """Take nothing more, let what finishes within ``budget_s`` finish, and hand the rest over at once."""

@@ -20,8 +20,7 @@ local function append(record, log, channel, at)
     local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
     return 'tail ' .. (last and last[1] or '0-0')
   end
-  local added = redis.pcall('XADD', log, id, 'd', blob)
-  if type(added) == 'table' and added.err then return 'error ' .. added.err end
+  redis.call('XADD', log, id, 'd', blob)
   if ARGV[at + 4] ~= '' then
     redis.call('HSET', record, 'status', ARGV[at + 4], 'ended_ms', ARGV[at + 5])
     redis.call('HDEL', record, 'request')
@@ -33,6 +32,7 @@ local function append(record, log, channel, at)
 end
 local answers = {}
 for i = 1, #KEYS / 3 do
-  answers[i] = append(KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], 8 * i - 6)
+  local ok, answer = pcall(append, KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], 8 * i - 6)
+  answers[i] = ok and answer or 'error ' .. (type(answer) == 'table' and answer.err or tostring(answer))
 end
 return answers

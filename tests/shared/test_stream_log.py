@@ -298,3 +298,16 @@ async def test_viewer_leases_tell_since_when_nobody_looks(stream_log: StreamLog)
     assert await stream_log.unviewed_ms([stream_id]) == [0]
     await stream_log.view("relay-2", [(stream_id, 0)])
     assert 0 <= (await stream_log.unviewed_ms([stream_id]))[0] < 5000
+
+
+async def test_rule_3_what_is_wrong_with_one_stream_stops_that_stream_alone(
+    redis: Redis, stream_log: StreamLog
+) -> None:
+    """A key of the wrong type in the middle of a group commit is an error of its own, and the rest is appended."""
+    streams = [await started(stream_log) for _ in range(3)]
+    for stream_id in streams:
+        await claimed(stream_log, stream_id)
+    await redis.set(keys.log(streams[1]), "no log", ex=60)
+    outcomes = await stream_log.append([words(stream_id, 1, 3) for stream_id in streams])
+    assert [outcome.status for outcome in outcomes] == ["done", "error", "done"]
+    assert "WRONGTYPE" in outcomes[1].detail

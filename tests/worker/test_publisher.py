@@ -223,3 +223,23 @@ async def test_deltas_are_held_back_only_as_long_as_the_request_allows(redis: Re
     sizes = [len(entry.lines) for entry in await stream_log.read(writer.stream_id, EntryId(1, 3), 10)]
     assert sizes == [1, 6]
     assert [len(entry.lines) for entry in await stream_log.read(brief.stream_id, EntryId(1, 3), 10)] == [1, 2]
+
+
+async def test_a_stream_that_redis_refuses_holds_no_other_up(redis: Redis) -> None:
+    """A log that is no log any more fails its own appends alone; once it is one again, what was held is written."""
+    stream_log = StreamLog(redis, SETTINGS)
+    broken, sound = await granted(stream_log), await granted(stream_log)
+    name = keys.log(broken.stream_id)
+    await redis.rename(name, "aside")
+    await redis.set(name, "no log", ex=60)
+    async with publishing(stream_log) as publisher, asyncio.timeout(10):
+        publisher.write(broken, [DeltaEvent(0, text="kept")])
+        began_s = asyncio.get_running_loop().time()
+        for n in range(20):
+            publisher.write(sound, [DeltaEvent(0, text=f"w{n}")])
+            await sound.flushed()
+        assert asyncio.get_running_loop().time() - began_s < 2
+        assert broken.pending
+        await redis.rename("aside", name)
+        await broken.flushed()
+    assert await told(stream_log, broken.stream_id) == [DeltaEvent(0, text="kept")]
