@@ -12,7 +12,7 @@ import uvloop
 
 from bench.measure import measure
 from bench.plan import BenchError, Plan, parse_plan
-from bench.report import machine, text_of, write_json
+from bench.report import json_of, json_path, machine, text_of
 from bench.rows import rows_of
 from bench.stand import Stand
 
@@ -28,7 +28,7 @@ def main() -> int:
     plan = parse_plan(sys.argv[1:])
     try:
         _check_system()
-        uvloop.run(_run(plan))
+        uvloop.run(_run(plan, json_path(plan)))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -38,7 +38,7 @@ def main() -> int:
     return 0
 
 
-async def _run(plan: Plan) -> None:
+async def _run(plan: Plan, path: Path) -> None:
     """Measure and report. SIGTERM ends it as Ctrl-C does: by cancelling it, so that all it started is ended."""
     task = asyncio.current_task()
     assert task is not None
@@ -51,8 +51,9 @@ async def _run(plan: Plan) -> None:
         message = f"not done after {_deadline_s(plan):.0f} s: this machine is too slow or too busy for this plan"
         raise BenchError(message) from None
     rows = rows_of(measured, plan)
+    path.write_text(json_of(rows, measured, plan, where))  # noqa: ASYNC240 - nothing else runs any more
     print(text_of(rows, measured, where))
-    print(f"bench: all of it is in {write_json(rows, measured, plan, where)}", file=sys.stderr)
+    print(f"bench: all of it is in {path}", file=sys.stderr)
 
 
 def _deadline_s(plan: Plan) -> float:

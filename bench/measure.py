@@ -143,7 +143,7 @@ async def _warm_up(stand: Stand, plan: Plan) -> None:
     """Have every system answer a little, so that none is measured while it imports or connects."""
     _tell("warming up")
     for target in stand.targets.values():
-        for _answer in range(_WARM_UP_ANSWERS):
+        for _answer in range(min(_WARM_UP_ANSWERS, plan.samples)):
             await read_answer(target, _SAMPLE_TOKENS, plan.rate, _PATIENCE_S)
 
 

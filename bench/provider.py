@@ -23,7 +23,7 @@ TOKEN_MARK = b"~"
 
 _HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
-    b"request-id: req_bench\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"request-id: req_bench\r\ntransfer-encoding: chunked\r\n"
 )
 _REFUSAL = {"type": "error", "error": {"type": "invalid_request_error", "message": "the bench did not ask this"}}
 
@@ -119,7 +119,9 @@ class Conversation(asyncio.Protocol):
         """Send the answer's first piece now and the others at their times."""
         assert self._transport is not None
         pieces = frames(asked)
-        self._transport.write(_HEAD + chunk(next(pieces)))
+        # A client that is not told keeps the connection for its next call, which then fails.
+        ending = b"connection: close\r\n\r\n" if closing else b"\r\n"
+        self._transport.write(_HEAD + ending + chunk(next(pieces)))
         self._schedule(_Pace(pieces, self._loop.time(), asked, closing))
 
     def _schedule(self, pace: _Pace) -> None:

@@ -12,6 +12,7 @@ from bench.provider import TOKEN_MARK
 from bench.target import Target
 from bench.wire import ChunkedBody, split_head
 
+_SHOWN_BYTES = 500
 _OK = "HTTP/1.1 200 "
 
 
@@ -24,6 +25,8 @@ class Reading:
     first_s: float | None = None
     last_s: float = 0.0
     tokens: int = 0
+    end: bytes = b""
+    """What came last: it mostly says why, where tokens are missing."""
     gaps_s: list[float] = field(default_factory=list)
     """Between one token and the next; 0 for those that came together."""
 
@@ -75,8 +78,10 @@ class Reader(asyncio.Protocol):
                 self._fail(f"it answered {head.first.partition(' ')[2]}: {data[:200].decode(errors='replace')}")
                 return
             self._body = ChunkedBody()
-        if count := self._body.feed(data).count(TOKEN_MARK):
+        piece = self._body.feed(data)
+        if count := piece.count(TOKEN_MARK):
             self._reading.note(count, now_s)
+        self._reading.end = piece or self._reading.end
         if self._body.complete and not self.done.done():
             self.done.set_result(self._reading)
 
@@ -106,7 +111,10 @@ async def read_answer(target: Target, tokens: int, rate: float, deadline_s: floa
     except (BenchError, OSError) as error:
         problem = str(error)
     else:
-        problem = "" if reading.tokens == tokens else f"{reading.tokens} tokens came instead of {tokens}"
+        problem = ""
+        if reading.tokens != tokens:
+            end = " ".join(reading.end[-_SHOWN_BYTES:].decode(errors="replace").split())
+            problem = f"{reading.tokens} tokens came instead of {tokens}; it ended with: {end}"
     if problem:
         message = f"{target.title} did not give the answer: {problem}"
         raise BenchError(message)

@@ -40,12 +40,7 @@ def text_of(rows: Sequence[Row], measured: Measured, where: dict[str, Any]) -> s
         *_table(("what", "Tailrace", "against", "", "difference", "target"), map(_cells, rows)),
         "",
         *_table(
-            (
-                "load",
-                "us of CPU per token, median (least-most)",
-                "gap between tokens, p99",
-                "not counted, us per token",
-            ),
+            ("load", "CPU per token, us (least-most)", "of it", "gap between tokens, p99", "not counted, us"),
             (_load_cells(results) for results in measured.loads.values()),
         ),
     ]
@@ -92,9 +87,20 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
-def write_json(rows: Sequence[Row], measured: Measured, plan: Plan, where: dict[str, Any]) -> Path:
-    """Write everything, samples included, and return where. Raises ``BenchError`` when it cannot be written."""
+def json_path(plan: Plan) -> Path:
+    """Return where the result will be written. Raises ``BenchError`` when it cannot be: ask before the run."""
     path = plan.json_path or RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        message = f"the result cannot be written to {path}: {error.strerror}"
+        raise BenchError(message) from None
+    return path
+
+
+def json_of(rows: Sequence[Row], measured: Measured, plan: Plan, where: dict[str, Any]) -> str:
+    """Return everything, samples included."""
     told = {
         "machine": where,
         "plan": asdict(plan) | {"json_path": None},
@@ -106,10 +112,4 @@ def write_json(rows: Sequence[Row], measured: Measured, plan: Plan, where: dict[
             for number, one in enumerate(results, 1)
         ],
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(told, indent=1) + "\n")
-    except OSError as error:
-        message = f"the result cannot be written to {path}: {error.strerror}"
-        raise BenchError(message) from None
-    return path
+    return json.dumps(told, indent=1) + "\n"
