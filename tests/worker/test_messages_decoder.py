@@ -28,7 +28,7 @@ from shared.events import (
 from shared.models import Model
 from tests.messages_script import SIGNATURE, Script, frame, frames, whole_text
 from worker.llm import Call, Finish
-from worker.messages_decoder import MessagesDecoder
+from worker.providers.messages_decoder import MessagesDecoder
 
 MODEL = Model(provider="anthropic", continuation="prefill")
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 1000}

@@ -21,9 +21,9 @@ import httpx2
 
 from shared.errors import ProviderError
 from shared.events import Event
-from worker import provider_errors
 from worker.llm import Call, Finish
-from worker.messages_decoder import MessagesDecoder
+from worker.providers import failures
+from worker.providers.messages_decoder import MessagesDecoder
 from worker.providers.patience import Patience
 
 DEFAULT_URL = "https://api.anthropic.com"
@@ -111,15 +111,15 @@ class AnthropicProvider:
                     )
                 )
         except TimeoutError:
-            raise provider_errors.never_began(self._limits.first_token_s) from None
+            raise failures.never_began(self._limits.first_token_s) from None
         except anthropic.APIStatusError as error:
             wait_s = retry_after_s(error.response.headers)
             message = error.api_message if isinstance(error.api_message, str) else None
-            raise provider_errors.refused(error.status_code, message, error.error_code, wait_s) from None
+            raise failures.refused(error.status_code, message, error.error_code, wait_s) from None
         except (anthropic.APIConnectionError, *_BROKEN) as error:
-            raise provider_errors.unreachable() from error
+            raise failures.unreachable() from error
         except ValueError as error:  # what JSON cannot hold, such as half of a surrogate pair
-            raise provider_errors.refused(400, str(error), None, None) from None
+            raise failures.refused(400, str(error), None, None) from None
         return await stack.enter_async_context(aclosing(response.http_response.aiter_bytes()))
 
     async def _read(self, chunks: AsyncGenerator[bytes, None], patience: Patience, *, begun: bool) -> bytes:
@@ -129,12 +129,12 @@ class AnthropicProvider:
                 return await anext(chunks)
         except TimeoutError:
             if begun:
-                raise provider_errors.fell_silent(self._limits.idle_s) from None
-            raise provider_errors.never_began(self._limits.first_token_s) from None
+                raise failures.fell_silent(self._limits.idle_s) from None
+            raise failures.never_began(self._limits.first_token_s) from None
         except StopAsyncIteration:
-            raise provider_errors.cut() from None
+            raise failures.cut() from None
         except _BROKEN as error:
-            raise provider_errors.cut() from error
+            raise failures.cut() from error
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""

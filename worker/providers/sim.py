@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 
 from shared.errors import ProviderError
 from shared.events import BlockStartEvent, BlockStopEvent, DeltaEvent, Event, StepEvent, Usage, UsageEvent
-from worker import provider_errors
 from worker.llm import Call, Finish
+from worker.providers import failures
 from worker.providers.sim_script import Script, Speech, script_of, speech, tool_json
 
 _BATCH = 64
@@ -27,10 +27,10 @@ class SimProvider:
         try:
             script, said = script_of(call)
         except ValueError as error:
-            raise provider_errors.refused(400, str(error), None, None) from None
+            raise failures.refused(400, str(error), None, None) from None
         fails = script.fail_at is not None and call.attempt in script.attempts
         if fails and script.fault == "refused":
-            raise provider_errors.refused(400, "the script says so", None, None)
+            raise failures.refused(400, "the script says so", None, None)
         answer = _Answer(call, script, said)
         loop = asyncio.get_running_loop()
         start = loop.time() + script.first_token_ms / 1000
@@ -60,11 +60,11 @@ class SimProvider:
         """Return the error that the script asks for, once it is time."""
         if script.fault == "stall":
             await asyncio.sleep(self._stall_s)
-            return provider_errors.fell_silent(self._stall_s)
+            return failures.fell_silent(self._stall_s)
         if script.fault == "cut":
-            return provider_errors.cut()
+            return failures.cut()
         kind = "overloaded_error" if script.fault == "overloaded" else "api_error"
-        return provider_errors.told_in_stream(kind, None)
+        return failures.told_in_stream(kind, None)
 
     async def aclose(self) -> None:
         """Do nothing: there is no connection."""

@@ -20,10 +20,10 @@ from shared.events import (
     UsageEvent,
 )
 from shared.sse import SseLimitError, SseParser
-from worker import messages_wire as wire
-from worker import provider_errors
-from worker.joint import Joint
 from worker.llm import Call, Finish
+from worker.providers import failures
+from worker.providers import messages_wire as wire
+from worker.providers.joint import Joint
 
 _TOOL_USE_FIELDS = frozenset(("type", "id", "name", "input"))
 _THOUGHT = ("thinking", "redacted_thinking")
@@ -81,7 +81,7 @@ class MessagesDecoder:
                 if sse.data is not None and not self.finished:
                     self._on_frame(sse.event, sse.data)
         except (SseLimitError, msgspec.DecodeError, UnicodeDecodeError):
-            raise provider_errors.malformed() from None
+            raise failures.malformed() from None
         return self.rest()
 
     def rest(self) -> list[Event | Finish]:
@@ -181,7 +181,7 @@ class MessagesDecoder:
     def _opened(self, index: int) -> _Open:
         opened = self._open.get(index)
         if opened is None:
-            raise provider_errors.malformed()
+            raise failures.malformed()
         return opened
 
     def _on_block_stop(self, data: bytes) -> None:
@@ -216,7 +216,7 @@ class MessagesDecoder:
 
     def _on_error(self, data: bytes) -> None:
         error = wire.error_frame.decode(data).error
-        raise provider_errors.told_in_stream(error.type, error.message)
+        raise failures.told_in_stream(error.type, error.message)
 
 
 def _file_name(model: str | None) -> str | None:
