@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 
 import structlog
 from aiohttp import web
@@ -28,11 +29,24 @@ def make_app(services: Services) -> web.Application:
     app = web.Application(middlewares=[errors_as_json], client_max_size=services.settings.max_body_bytes)
     app[SERVICES] = services
     add_cors(app, services.settings)
+    app.on_response_prepare.append(_limit_sending)
     add_stream_routes(app)
     add_event_routes(app)
     add_service_routes(app)
     add_page_routes(app)
     return app
+
+
+async def _limit_sending(request: web.Request, _response: web.StreamResponse) -> None:
+    """Have the kernel cut a client that takes nothing for ``send_timeout_s``; aiohttp waits for ever with what is left.
+
+    Where there is no such option, as on macOS, only SSE answers have that limit.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    connection = request.get_extra_info("socket")
+    if option is not None and connection is not None and connection.family != socket.AF_UNIX:
+        limit_ms = round(request.app[SERVICES].settings.send_timeout_s * 1000)
+        connection.setsockopt(socket.IPPROTO_TCP, option, limit_ms)
 
 
 class Relay:
@@ -83,6 +97,7 @@ class Relay:
             log.info("relay.draining", connections=len(self.services.connections))
             for site in list(self._runner.sites):
                 await site.stop()
+            self.services.viewers.drain()
             await self.services.connections.drain(self.settings.relay_drain_s)
         await self._runner.cleanup()
         await end_tasks(self._background)

@@ -68,15 +68,15 @@ class Hub:
         Raises ``UnavailableError`` when Redis does not confirm within ``redis_timeout_s``.
         """
         inbox = Inbox(stream_id, self._settings.feed_entries)
-        feed = self._feeds.get(stream_id)
-        if feed is None:
-            feed = self._feeds[stream_id] = Feed()
-            self._asked[stream_id] += 1
-            await self._send("SUBSCRIBE", keys.live(stream_id))
+        feed = self._feeds.setdefault(stream_id, Feed())
+        first = not feed.inboxes
         feed.inboxes.add(inbox)
         joined = False
         try:
             async with asyncio.timeout(self._settings.redis_timeout_s):
+                if first:
+                    self._asked[stream_id] += 1
+                    await self._send("SUBSCRIBE", keys.live(stream_id))
                 await feed.confirmed.wait()
             joined = True
         except TimeoutError:
@@ -116,7 +116,8 @@ class Hub:
         while True:
             connection = self._make_connection()
             try:
-                await connection.connect()
+                async with asyncio.timeout(self._settings.redis_timeout_s):  # also for the server's first answers
+                    await connection.connect()
                 self._connection, self._heard_s = connection, time.monotonic()
                 self._asked = Counter(list(self._feeds))
                 channels = [keys.live(stream_id) for stream_id in self._feeds]
@@ -169,7 +170,8 @@ class Hub:
         """Send a command on the pub/sub connection; when there is none, the next connection makes up for it."""
         if self._connection is not None and self._connection.is_connected:
             try:
-                await self._connection.send_command(*command, check_health=False)
+                async with asyncio.timeout(self._settings.redis_timeout_s):
+                    await self._connection.send_command(*command, check_health=False)
             except (RedisError, OSError) as error:
                 log.info("hub.send_failed", error=type(error).__name__)
 

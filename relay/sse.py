@@ -25,6 +25,8 @@ SSE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 _ALIVE = b": ka\n\n"
+_NEARLY = 0.7
+"""Of ``heartbeat_s``: a subscription may wake that early, and must not then wait for the next time."""
 
 
 class SseWriter:
@@ -44,16 +46,10 @@ class SseWriter:
         await self._response.prepare(self._request)
         stream_id = subscription.stream_id
         try:
-            await self._write(b"retry: %d\n\n: open\n\n" % self._settings.retry_ms)
-            while not subscription.ended and not connection.leaving:
-                batch = await subscription.read()
-                if batch:
-                    await self._write(native.sse_frames(stream_id, batch))
-                    clock.note(batch)
-                elif time.monotonic() - self._wrote_s >= self._settings.heartbeat_s * 0.9:
-                    await self._write(_ALIVE)
-        except GoneError as error:
-            await self._write(native.error_frame(error))
+            try:
+                await self._follow(subscription, connection, clock)
+            except GoneError as error:
+                await self._write(native.error_frame(error))
         except TimeoutError:
             SEND_TIMEOUTS.inc()
             log.info("connection.send_timeout", stream=stream_id, offset=subscription.offset.text(stream_id))
@@ -62,6 +58,17 @@ class SseWriter:
         except ConnectionError:
             log.debug("connection.lost", stream=stream_id)
         return self._response
+
+    async def _follow(self, subscription: Subscription, connection: Connection, clock: FirstTokenClock) -> None:
+        """Write what the subscription brings, and a sign of life where it brings nothing."""
+        await self._write(b"retry: %d\n\n: open\n\n" % self._settings.retry_ms)
+        while not subscription.ended and not connection.leaving:
+            batch = await subscription.read()
+            if batch:
+                await self._write(native.sse_frames(subscription.stream_id, batch))
+                clock.note(batch)
+            elif time.monotonic() - self._wrote_s >= self._settings.heartbeat_s * _NEARLY:
+                await self._write(_ALIVE)
 
     async def _write(self, data: bytes) -> None:
         """Send ``data``. Raises ``TimeoutError`` when the client does not read."""

@@ -82,7 +82,7 @@ class Subscription:
 
     async def skip_to_now(self) -> None:
         """Move the offset to the log's tail, so that only what comes is read. Raises ``RedisError``."""
-        self.offset = Offset(await self.tail(), MAX_EVENTS_PER_ENTRY)
+        self.offset = Offset(await self.tail(), MAX_EVENTS_PER_ENTRY - 1)
 
     async def tail(self) -> EntryId:
         """Return the log's last entry, ``NO_ENTRY`` when there is no log. Raises ``RedisError``."""
@@ -111,11 +111,11 @@ class Subscription:
                 batch = self._follow(self._inbox.take())
                 if batch or not self._from_log:
                     return batch
+        self._from_log = True  # until the log has been read: a read that is cancelled here must not forget it
         try:
             self._inbox.caught_up()
             batch = await self._replay()
         except (RedisError, OSError) as error:
-            self._from_log = True
             log.info("subscription.redis_lost", stream=self.stream_id, error=type(error).__name__)
             await asyncio.sleep(self._backoff.next_s())
             return []
@@ -130,7 +130,7 @@ class Subscription:
             here = self.offset.entry
             if entry.id.attempt == here.attempt and entry.id.seq == here.seq + 1:
                 batch.append(self._give(entry))
-            elif entry.id > here or entry.id.attempt > here.attempt:
+            elif entry.id > here or _ends(entry):  # an end that is not ahead: the reader is ahead of all there will be
                 if entry.id.seq > here.seq + 1:
                     GAP_REPAIRS.inc()
                 self._from_log = True
@@ -141,6 +141,8 @@ class Subscription:
         """Return the next page of the log after the offset; at its tail, turn to live delivery."""
         here = self.offset.entry
         page = await self._log.read(self.stream_id, here, self._page_entries + 1)  # one more: the entry it has
+        if page:
+            self._missing_since_s = None
         if here == NO_ENTRY and page:
             fresh = page
         elif page and page[0].id == here:

@@ -27,6 +27,7 @@ class Viewers:
         self._lease_ms = round(settings.viewer_lease_s * 1000)
         self._renew_s = settings.viewer_lease_s / 3
         self._watched: Counter[str] = Counter()
+        self._draining = False
 
     @asynccontextmanager
     async def watching(self, stream_id: str, record: Record, *, lasting: bool = True) -> AsyncIterator[None]:
@@ -45,8 +46,12 @@ class Viewers:
             self._watched[stream_id] -= 1
             if not self._watched[stream_id]:
                 del self._watched[stream_id]
-                if lasting:
+                if lasting and not self._draining:
                     await asyncio.shield(self._tell([(stream_id, 0)]))
+
+    def drain(self) -> None:
+        """Leave the leases of viewers that end from now on to expiry: they are sent to other relays, not away."""
+        self._draining = True
 
     async def run(self) -> None:
         """Renew the leases until cancelled."""

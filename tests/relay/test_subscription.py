@@ -254,3 +254,69 @@ async def test_silence_is_a_sign_of_life_and_loses_nothing(redis: Redis) -> None
             batch = await subscription.read()
     assert subscription.offset.entry == EntryId(1, 2)
     assert subscription.offset.entry > NO_ENTRY
+
+
+async def test_from_now_on_gives_an_offset_that_can_be_come_back_with(redis: Redis) -> None:
+    """A reader that has skipped to the tail and got nothing yet resumes exactly there."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    await writer.write_words([2])
+    async with hubs(redis, SETTINGS) as (relay,):
+        async with Subscription(relay, stream_log, writer.stream_id, START, 10) as subscription:
+            await subscription.skip_to_now()
+            assert await subscription.read() == []
+            text = subscription.offset.text(writer.stream_id)
+        told = writer.told()
+        await writer.write_words([1])
+        await writer.end()
+        reader = Reader(writer.stream_id, Offset.parse(text, writer.stream_id))
+        await reader.read(relay, stream_log)
+    assert told + reader.had == writer.told()
+
+
+async def test_a_reader_ahead_of_all_there_will_be_is_told_at_the_end(redis: Redis) -> None:
+    """Its offset names an entry that never comes; when the end does, it gets a reset and everything."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    reader = Reader(writer.stream_id, Offset(EntryId(7, 7_000), 0))
+    async with hubs(redis, SETTINGS) as (relay,):
+        reading = asyncio.create_task(reader.read(relay, stream_log))
+        await eventually(lambda: writer.stream_id in relay.viewed())
+        await writer.write_words([1])
+        await eventually(lambda: relay._feeds[writer.stream_id].last_seq == len(writer.entries))
+        await writer.end()
+        await asyncio.wait([reading], timeout=5)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    assert reader.forks == 1
+    assert reader.had == writer.told()
+
+
+async def test_a_read_that_is_cancelled_in_the_middle_of_a_catch_up_loses_nothing(redis: Redis) -> None:
+    """The entries that overflowed its inbox are read from the log by the next read."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    async with (
+        hubs(redis, SETTINGS) as (relay,),
+        Subscription(relay, stream_log, writer.stream_id, START, 100) as subscription,
+    ):
+        seen = 0
+        while seen < 2:
+            seen += len(await subscription.read())
+        await writer.write_words([1] * 6)
+        await eventually(lambda: all(inbox.behind for inbox in relay._feeds[writer.stream_id].inboxes))
+        await eventually(lambda: relay._feeds[writer.stream_id].last_seq == len(writer.entries))
+        cut = asyncio.create_task(subscription.read())
+        await asyncio.sleep(0)
+        cut.cancel()
+        await asyncio.wait([cut])
+        async with asyncio.timeout(5):
+            while seen < len(writer.entries):
+                seen += len(await subscription.read())
+    assert seen == len(writer.entries)
