@@ -21,6 +21,8 @@ _WARM_UP_ANSWERS = 20
 _SAMPLE_TOKENS = 2
 _AFTERWARDS_S = 0.3
 """What a system still does right after the last byte is its price too."""
+_SETTLED_S = 0.3
+_STEADY_LEAST_S = 1.0
 _PATIENCE = 5
 """A stream may take this many times as long as it would on an idle machine."""
 _PATIENCE_S = 20.0
@@ -45,6 +47,8 @@ class LoadResult:
     helpers_cpu_s: float
     """What the provider and the load generator used meanwhile, which no system is charged with."""
     gap_p99_ms: float
+    steady_us_per_token: float | None = None
+    """The same as ``us_per_token`` while all streams run, none starts and none ends; None where that time is short."""
 
     @property
     def us_per_token(self) -> float:
@@ -107,7 +111,8 @@ async def run_load(stand: Stand, load: Load, plan: Plan) -> LoadResult:
     target = stand.targets[load.target]
     helpers = (stand.pid("provider"), os.getpid())
     before_s, helpers_before_s = _cpu_by_part(target), sum(map(own_cpu_s, helpers))
-    readings = await _read_all(target, load.streams, plan)
+    readings = [Reading() for _stream in range(load.streams)]
+    steady_us = await _read_all(target, readings, plan)
     await asyncio.sleep(_AFTERWARDS_S)
     parts_s = {name: total_s - before_s[name] for name, total_s in _cpu_by_part(target).items()}
     helpers_s = sum(map(own_cpu_s, helpers)) - helpers_before_s
@@ -116,27 +121,45 @@ async def run_load(stand: Stand, load: Load, plan: Plan) -> LoadResult:
         raise BenchError(message)
     gaps_s = [gap_s for reading in readings for gap_s in reading.gaps_s]
     tokens = sum(reading.tokens for reading in readings)
-    return LoadResult(load, tokens, parts_s, helpers_s, percentile(gaps_s, 0.99) * 1000)
+    return LoadResult(load, tokens, parts_s, helpers_s, percentile(gaps_s, 0.99) * 1000, steady_us)
 
 
 def _cpu_by_part(target: Target) -> dict[str, float]:
     return {name: family_cpu_s([pid]) for name, pid in target.pids.items()}
 
 
-async def _read_all(target: Target, streams: int, plan: Plan) -> list[Reading]:
-    """Read that many streams at once, each started when its turn has come."""
+async def _steady_us(target: Target, readings: list[Reading], plan: Plan) -> float | None:
+    """Return the microseconds of CPU per token between the last stream's start and the first one's end."""
+    begin_s = len(readings) * _GOLDEN / plan.rate + _SETTLED_S
+    lasts_s = plan.seconds - _SETTLED_S - begin_s
+    if lasts_s < _STEADY_LEAST_S:
+        return None
+    await asyncio.sleep(begin_s)
+    before_s, before = family_cpu_s(target.pids.values()), sum(reading.tokens for reading in readings)
+    await asyncio.sleep(lasts_s)
+    used_s, after = family_cpu_s(target.pids.values()) - before_s, sum(reading.tokens for reading in readings)
+    return used_s / (after - before) * 1e6 if after > before else None
+
+
+async def _read_all(target: Target, readings: list[Reading], plan: Plan) -> float | None:
+    """Read as many streams at once as there are readings, each started when its turn has come.
+
+    Returns what a token costs in the middle of it; see ``LoadResult.steady_us_per_token``.
+    """
     apart_s = _GOLDEN / plan.rate
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_read_later(target, number * apart_s, plan)) for number in range(streams)]
+            steady = group.create_task(_steady_us(target, readings, plan), name="bench.steady")
+            for number, reading in enumerate(readings):
+                group.create_task(_read_later(target, number * apart_s, plan, reading))
     except* BenchError as errors:
         raise BenchError(str(errors.exceptions[0])) from None
-    return [task.result() for task in tasks]
+    return steady.result()
 
 
-async def _read_later(target: Target, delay_s: float, plan: Plan) -> Reading:
+async def _read_later(target: Target, delay_s: float, plan: Plan, reading: Reading) -> None:
     await asyncio.sleep(delay_s)
-    return await read_answer(target, plan.tokens, plan.rate, plan.tokens / plan.rate * _PATIENCE + _PATIENCE_S)
+    await read_answer(target, plan.tokens, plan.rate, plan.seconds * _PATIENCE + _PATIENCE_S, reading)
 
 
 async def _warm_up(stand: Stand, plan: Plan) -> None:

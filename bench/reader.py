@@ -90,12 +90,15 @@ class Reader(asyncio.Protocol):
             self.done.set_exception(BenchError(problem))
 
 
-async def read_answer(target: Target, tokens: int, rate: float, deadline_s: float) -> Reading:
+async def read_answer(
+    target: Target, tokens: int, rate: float, deadline_s: float, reading: Reading | None = None
+) -> Reading:
     """Ask ``target`` for an answer on a connection of its own and return it once it is whole.
 
+    ``reading`` is where it is noted as it comes.
     Raises ``BenchError`` when it fails, brings another number of tokens, or is not whole after ``deadline_s``.
     """
-    reading = Reading()
+    reading = reading or Reading()
     request = target.request(tokens, rate)
     loop = asyncio.get_running_loop()
     try:

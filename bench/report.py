@@ -40,7 +40,7 @@ def text_of(rows: Sequence[Row], measured: Measured, where: dict[str, Any]) -> s
         *_table(("what", "Tailrace", "against", "", "difference", "target"), map(_cells, rows)),
         "",
         *_table(
-            ("load", "CPU per token, us (least-most)", "of it", "gap between tokens, p99", "not counted, us"),
+            ("load", "CPU per token, us (least-most)", "of it", "steady", "gap between tokens, p99", "not counted, us"),
             (_load_cells(results) for results in measured.loads.values()),
         ),
     ]
@@ -69,11 +69,13 @@ def _load_cells(results: Sequence[LoadResult]) -> tuple[str, ...]:
     parts = {
         name: median(one.parts_cpu_s[name] / one.tokens * 1e6 for one in results) for name in results[0].parts_cpu_s
     }
+    steady = [one.steady_us_per_token for one in results if one.steady_us_per_token is not None]
     helpers = median(one.helpers_cpu_s / one.tokens * 1e6 for one in results)
     return (
         f"{load.target}, {load.streams} streams",
         f"{median(us):.0f} ({min(us):.0f}-{max(us):.0f})",
         ", ".join(f"{name} {part_us:.0f}" for name, part_us in parts.items()) if len(parts) > 1 else "",
+        f"{median(steady):.0f}" if steady else "",
         f"{median(one.gap_p99_ms for one in results):.0f} ms",
         f"{helpers:.0f}",
     )

@@ -68,15 +68,20 @@ class Stand:
                 raise BenchError(message)
 
     async def _start_all(self) -> None:
-        provider_url = f"http://127.0.0.1:{await self._start_helper('provider', 'bench.provider')}"
-        proxy_port = await self._start_helper("proxy", "bench.baselines", "proxy", provider_url)
-        tutorial_port = await self._start_helper("tutorial", "bench.baselines", "tutorial", provider_url)
-        relay_port = await self._start_tailrace(provider_url)
+        provider_port = await self._start_helper("provider", "bench.provider")
+        provider_url = f"http://127.0.0.1:{provider_port}"
+        try:
+            async with asyncio.TaskGroup() as group:
+                proxy = group.create_task(self._start_helper("proxy", "bench.proxy", provider_url))
+                tutorial = group.create_task(self._start_helper("tutorial", "bench.tutorial", provider_url))
+                relay = group.create_task(self._start_tailrace(provider_url))
+        except* BenchError as errors:
+            raise BenchError(str(errors.exceptions[0])) from None
         self.targets = {
-            DIRECT.name: DIRECT.at(int(provider_url.rpartition(":")[2]), {}),
-            PROXY.name: PROXY.at(proxy_port, self._pids("proxy")),
-            TUTORIAL.name: TUTORIAL.at(tutorial_port, self._pids("tutorial")),
-            TAILRACE.name: TAILRACE.at(relay_port, self._pids("redis", "relay", "worker")),
+            DIRECT.name: DIRECT.at(provider_port, {}),
+            PROXY.name: PROXY.at(proxy.result(), self._pids("proxy")),
+            TUTORIAL.name: TUTORIAL.at(tutorial.result(), self._pids("tutorial")),
+            TAILRACE.name: TAILRACE.at(relay.result(), self._pids("redis", "relay", "worker")),
         }
 
     def _pids(self, *names: str) -> dict[str, int]:
