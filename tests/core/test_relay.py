@@ -18,7 +18,6 @@ from shared import keys
 from shared.events import BlockStartEvent, DeltaEvent
 from shared.settings import Settings
 from shared.stream_log import StreamLog
-from tests.core.system import System
 from tests.relay.log_writer import LogWriter
 from tests.support import eventually
 
@@ -97,21 +96,26 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def test_signs_of_life_come_as_often_as_promised(redis: Redis, redis_url: str) -> None:
-    """A queued stream is silent: no gap between two comments is much longer than ``heartbeat_s``."""
-    settings = Settings(redis_url=redis_url, sim=True, port=0, relay_drain_s=0.1, heartbeat_s=0.5)
-    stream_id = await System(redis, settings).start(tokens=1)
+    """Whenever a stream falls silent, the first comment comes after ``heartbeat_s``, not after twice that."""
+    settings = Settings(redis_url=redis_url, sim=True, port=0, relay_drain_s=0.1, heartbeat_s=0.4)
+    stream = LogWriter(StreamLog(redis, settings))
+    await stream.start()
+    await stream.claim()
+    await redis.execute_command("HSET", keys.record(stream.stream_id), "tenant", "local")
+    silences_s = []
     async with (
         aiohttp.ClientSession() as session,
         relaying(settings) as relay,
-        session.get(f"{relay.url}/v1/streams/{stream_id}/events") as answer,
+        session.get(f"{relay.url}/v1/streams/{stream.stream_id}/events") as answer,
     ):
-        await answer.content.readuntil(b"event: start")
-        gaps_s = []
-        for _ in range(6):
+        await answer.content.readuntil(b"event: attempt")
+        for _ in range(8):
+            await stream.write_words([1])
+            await answer.content.readuntil(b"event: delta")
             since_s = time.monotonic()
             await answer.content.readuntil(b": ka\n\n")
-            gaps_s.append(time.monotonic() - since_s)
-    assert sorted(gaps_s)[-2] < 0.75, gaps_s
+            silences_s.append(time.monotonic() - since_s)
+    assert sorted(silences_s)[-2] < 0.55, silences_s  # one late turn of a busy machine is no defect
 
 
 async def test_a_client_that_never_reads_its_answer_is_let_go(redis: Redis, redis_url: str) -> None:
