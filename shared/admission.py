@@ -53,7 +53,7 @@ class Admission:
         answer = await run_script(
             self._redis,
             "admit",
-            (keys.LEASES, keys.tenant_active(applicant.tenant), index, remembered),
+            (keys.LEASES, keys.tenant_active(applicant.tenant), index, remembered, keys.APPLICANTS),
             (
                 applicant.stream_id,
                 f"{applicant.stream_id} {applicant.body_hash}",
@@ -62,6 +62,7 @@ class Admission:
                 self._index_ms,
                 self._settings.max_active_per_tenant,
                 self._settings.max_active,
+                applicant.tenant,
             ),
         )
         status = answer[0].decode()
@@ -74,9 +75,20 @@ class Admission:
         """Take an ended stream out of the book; its idempotency key now lives as long as its log. Idempotent."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.zrem(keys.LEASES, stream_id)
+        pipe.hdel(keys.APPLICANTS, stream_id)
         pipe.zrem(keys.tenant_active(record.tenant), stream_id)
         if record.idempotency:
             pipe.pexpire(record.idempotency, round(self._settings.ttl_s * 1000))
+        await pipe.execute()
+
+    async def withdraw(self, stream_id: str) -> None:
+        """Take a stream that was admitted and never made out of the book. Idempotent."""
+        tenant = await self._redis.execute_command("HGET", keys.APPLICANTS, stream_id)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zrem(keys.LEASES, stream_id)
+        if tenant is not None:
+            pipe.zrem(keys.tenant_active(tenant.decode()), stream_id)
+            pipe.hdel(keys.APPLICANTS, stream_id)
         await pipe.execute()
 
     async def listed(self, tenant: str, newest_ms: float, skip: int, count: int) -> list[tuple[str, int]]:

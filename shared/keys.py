@@ -6,6 +6,8 @@ import hashlib
 
 LEASES = "tr:leases"
 """Sorted set on the queue Redis: stream id by lease deadline, in ms of Redis TIME."""
+APPLICANTS = "tr:applicants"
+"""Hash on the queue Redis: tenant by stream id, for each active stream: its record may never have been made."""
 QUEUE = "tr:queue"
 """The arq queue: job id by due time."""
 WAKE = "tr:wake"

@@ -34,10 +34,6 @@ class Leases:
         pairs = zip(found[::2], found[1::2], strict=True)
         return [(stream_id.decode(), cast(TakenReason, reason.decode())) for stream_id, reason in pairs]
 
-    async def drop(self, stream_id: str) -> None:
-        """Forget a stream that there is nothing of. Idempotent."""
-        await self._redis.zrem(keys.LEASES, stream_id)
-
     async def held(self, stream_ids: Sequence[str]) -> list[bool]:
         """Tell of each stream whether it is in the lease set, run out or not."""
         if not stream_ids:

@@ -144,4 +144,4 @@ async def _drop(parts: Parts, stream_id: str, record: Record | None) -> None:
     if record is not None:
         await parts.admission.release(stream_id, record)
     else:
-        await parts.leases.drop(stream_id)
+        await parts.admission.withdraw(stream_id)
