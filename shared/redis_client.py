@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import AuthenticationError, ConnectionError, RedisError, ResponseError  # noqa: A004 - redis-py's
 
 from shared.errors import ConfigurationError
 from shared.settings import Settings
+
+
+class _TellsItIsClosed(AbstractConnection):
+    """A connection that uvloop has found closed says so by Redis's own error.
+
+    uvloop refuses to write to a transport that is closed with a ``RuntimeError``, where asyncio's own loop waits for
+    the next read to fail. Whoever rides out an absence of Redis catches ``RedisError`` and ``OSError``, rightly.
+    """
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
+        """Send. Raises ``RedisError`` or ``OSError``, and nothing else, when that does not work."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            message = "the connection was closed before the command was sent"
+            raise ConnectionError(message) from error
+
+
+class _Tcp(_TellsItIsClosed, Connection):
+    pass
+
+
+class _Tls(_TellsItIsClosed, SSLConnection):
+    pass
+
+
+class _Unix(_TellsItIsClosed, UnixDomainSocketConnection):
+    pass
+
+
+_TELLING: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    Connection: _Tcp,
+    SSLConnection: _Tls,
+    UnixDomainSocketConnection: _Unix,
+}
 
 
 def queue_redis(settings: Settings) -> Redis:
@@ -33,6 +71,7 @@ def _client(url: str, settings: Settings) -> Redis:
     except ValueError:
         message = "TAILRACE_REDIS_URL is not a Redis address: it must begin with redis://, rediss:// or unix://"
         raise ConfigurationError(message) from None
+    pool.connection_class = _TELLING[pool.connection_class]
     return Redis.from_pool(pool)
 
 
