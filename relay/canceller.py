@@ -17,6 +17,7 @@ from shared import keys
 from shared.admission import Admission
 from shared.errors import GoneError
 from shared.events import EndEvent, Event
+from shared.metrics import STREAMS_ENDED
 from shared.offset import START
 from shared.record import Record
 from shared.settings import Settings
@@ -80,4 +81,6 @@ class Canceller:
         now_ms = round(time.time() * 1000)
         outcome = await self._log.close(stream_id, events, fresh_token(), now_ms)
         await self._admission.release(stream_id, record)
+        if outcome == "done":
+            STREAMS_ENDED.labels("cancelled").inc()
         log.info("stream.ended_by_relay", stream=stream_id, outcome=outcome, status="cancelled")

@@ -64,7 +64,10 @@ class Supervisor:
             grant = await claim(self._parts, stream_id, reason, replaces)
         finally:
             self._claiming -= 1
-        if grant is None or self._group is None:
+        if grant is None:
+            return False
+        if not self._taking or self._group is None:  # granted while the worker was told to stop
+            await self._parts.leases.hand_over([stream_id])
             return False
         if stream_id in self.running:  # claimed here twice at once; the log has given it to this one
             self.running[stream_id].interrupt("lost")

@@ -46,9 +46,9 @@ class System:
         self.leases = Leases(queue, settings)
         self.starter = Starter(settings, self.admission, self.log, JobQueue(queue, settings))
 
-    async def start(self, **script: Any) -> str:
+    async def start(self, tenant: str = TENANT, **script: Any) -> str:
         """Start a stream as a relay does and return its id."""
-        started: Started = await self.starter.start(TENANT, request(**script), None)
+        started: Started = await self.starter.start(tenant, request(**script), None)
         return started.stream_id
 
     async def lose_job(self, model: str = "sim", **script: Any) -> str:

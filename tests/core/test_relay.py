@@ -16,8 +16,10 @@ from relay.app import Relay
 from relay.hub import Hub
 from shared import keys
 from shared.events import BlockStartEvent, DeltaEvent
+from shared.metrics import STREAMS_ENDED
 from shared.settings import Settings
 from shared.stream_log import StreamLog
+from tests.core.system import System
 from tests.relay.log_writer import LogWriter
 from tests.support import eventually
 
@@ -116,6 +118,17 @@ async def test_signs_of_life_come_as_often_as_promised(redis: Redis, redis_url: 
             await answer.content.readuntil(b": ka\n\n")
             silences_s.append(time.monotonic() - since_s)
     assert sorted(silences_s)[-2] < 0.55, silences_s  # one late turn of a busy machine is no defect
+
+
+async def test_a_stream_that_the_relay_ends_is_counted_as_ended(redis: Redis, redis_url: str) -> None:
+    """No worker has it, so the cancel ends it here, and the completions by status must not miss it."""
+    settings = Settings(redis_url=redis_url, sim=True, port=0, relay_drain_s=0.1)
+    stream_id = await System(redis, settings).start(tokens=1, tenant="local")
+    async with aiohttp.ClientSession() as session, relaying(settings) as relay:
+        before = STREAMS_ENDED.labels("cancelled")._value.get()
+        async with session.post(f"{relay.url}/v1/streams/{stream_id}/cancel") as answer:
+            assert (await answer.json())["status"] == "cancelled"
+        assert STREAMS_ENDED.labels("cancelled")._value.get() == before + 1
 
 
 async def test_a_client_that_never_reads_its_answer_is_let_go(redis: Redis, redis_url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.events import AttemptEvent, ErrorEvent
+from shared.events import AttemptEvent, ErrorEvent, StartEvent
 from shared.settings import Settings
 from tests.conftest import StartRedis
 from tests.core.system import System, working
@@ -119,6 +119,18 @@ async def test_a_look_at_the_attempt_before_does_not_end_the_one_that_follows(re
         assert (await system.ended(stream_id)).status == "completed"
     attempts = [event for event in await system.events(stream_id) if isinstance(event, AttemptEvent)]
     assert [event.attempt for event in attempts] == [1, 2]
+
+
+async def test_a_stream_granted_to_a_worker_that_is_told_to_stop_goes_on_at_once_elsewhere(
+    redis: Redis, redis_url: str
+) -> None:
+    """The claim was under way when the drain began: no provider is called here, and nobody waits for a lease."""
+    system = System(redis, settings(redis_url, lease_s=5.0))
+    stream_id = await system.lose_job(tokens=2)
+    async with working(system.settings) as leaving:
+        await asyncio.gather(leaving.supervisor.take(stream_id, "lease_expired"), leaving.supervisor.drain(0.1))
+        assert await redis.zscore(keys.LEASES, stream_id) == 0
+    assert [type(event) for event in await system.events(stream_id)] == [StartEvent, AttemptEvent]
 
 
 async def test_nobody_is_taken_over_right_after_redis_has_stalled(redis_server: StartRedis) -> None:
