@@ -90,8 +90,9 @@ class Keeper:
 
     async def _take_over(self, most: int) -> None:
         """Take up to ``most`` streams whose lease has run out, all at once: our own leases must not wait for them."""
+        taken = await self._parts.leases.take_expired(most)  # outside the group, which would wrap what it raises
         async with asyncio.TaskGroup() as group:
-            for stream_id, reason in await self._parts.leases.take_expired(most):
+            for stream_id, reason in taken:
                 group.create_task(self._take(stream_id, reason), name=f"take:{stream_id}")
 
     async def _take(self, stream_id: str, reason: TakenReason) -> None:
