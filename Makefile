@@ -6,7 +6,7 @@ BIN = .venv/bin
 LOCKED = pyproject.toml requirements/install.py requirements/debian.py requirements/build.lock requirements/run.lock
 UV = 0.13.9
 
-.PHONY: run test lint bench lock clean
+.PHONY: run test lint bench faults lock clean
 
 run: .venv/run.stamp
 	@$(BIN)/tailrace run
@@ -21,6 +21,10 @@ lint: .venv/test.stamp
 
 bench: .venv/test.stamp
 	@$(BIN)/python -m bench
+
+# FAULTS="--only worker-kill --runs 50" and so on; --help tells
+faults: .venv/test.stamp
+	@$(BIN)/python -m tests.faults $(FAULTS)
 
 .venv/run.stamp: $(LOCKED)
 	@$(call install,run)
