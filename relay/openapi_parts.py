@@ -16,7 +16,7 @@ _SSE_EXAMPLE = """retry: 1000
 
 : open
 
-id: k3f9-001-00000003-001
+id: k3f9-00000001-00000003-001
 event: delta
 data: {"type":"delta","block":0,"text":"Hello"}
 

@@ -74,7 +74,7 @@ class Starter:
         if attached and (record := await self._log.record(admitted.stream_id)) and record.status != "queued":
             return Started(admitted.stream_id, attached=True)
         remembered = "" if idempotency_key is None else keys.idempotency(tenant, idempotency_key)
-        await self._create(admitted.stream_id, self._record(tenant, request, name, model, remembered))
+        await self._create(admitted.stream_id, self._record(tenant, request, name, model, remembered), new=not attached)
         await self._jobs.enqueue(admitted.stream_id, 1)
         STREAMS_STARTED.inc()
         log.info("stream.started", stream=admitted.stream_id, tenant=tenant, model=name, attached=attached)
@@ -113,14 +113,14 @@ class Starter:
             idempotency=remembered,
         )
 
-    async def _create(self, stream_id: str, record: Record) -> None:
+    async def _create(self, stream_id: str, record: Record, *, new: bool) -> None:
         """Make the record and the start event, unless they are there."""
         asked = msgspec.json.decode(record.request).get("max_tokens")
         clamped = asked if asked is not None and asked > record.max_tokens else None
         start = StartEvent(
             stream_id, record.provider, record.model, record.created_ms, record.max_tokens, clamped, record.metadata
         )
-        await self._log.create(stream_id, record, Entry(FIRST_ENTRY, encode_blob([start], record.created_ms)))
+        await self._log.create(stream_id, record, Entry(FIRST_ENTRY, encode_blob([start], record.created_ms)), new=new)
 
 
 def _is_key(text: str) -> bool:

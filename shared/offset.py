@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 _STREAM_ID = re.compile(r"[a-z2-7]{26}")
 _ENTRY_ID = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
-_OFFSET = re.compile(r"([a-z2-7]{4})-([0-9]{3})-([0-9]{8})-([0-9]{3})")
-MAX_ATTEMPT = 999
+_OFFSET = re.compile(r"([a-z2-7]{4})-([0-9]{8})-([0-9]{8})-([0-9]{3})")
+MAX_ATTEMPT = 99_999_999
 MAX_SEQ = 99_999_999
 MAX_EVENTS_PER_ENTRY = 1000
 
@@ -60,7 +60,7 @@ class Offset(NamedTuple):
 
     def text(self, stream_id: str) -> str:
         """Return the opaque form: fixed width, sorts as text, bound to its stream."""
-        return f"{stream_id[:4]}-{self.entry.attempt:03d}-{self.entry.seq:08d}-{self.sub:03d}"
+        return f"{stream_id[:4]}-{self.entry.attempt:08d}-{self.entry.seq:08d}-{self.sub:03d}"
 
     @classmethod
     def parse(cls, text: str, stream_id: str) -> Offset:

@@ -28,6 +28,9 @@ class Record:
     """The Redis key that remembers the client's idempotency key, empty if it gave none."""
     status: str = "queued"
     attempt: int = 0
+    """The latest attempt's number: it only grows, but leaps where Redis may have lost attempts."""
+    attempts: int = 0
+    """How many attempts there have been."""
     token: str = ""
     worker: str = ""
     cancel_ms: int = 0
@@ -47,6 +50,7 @@ class Record:
             "idempotency": self.idempotency,
             "status": self.status,
             "attempt": self.attempt,
+            "attempts": self.attempts,
         }
         later: dict[str, str | int] = {
             "token": self.token,
@@ -74,6 +78,7 @@ class Record:
             idempotency=text.get("idempotency", b"").decode(),
             status=text.get("status", b"queued").decode(),
             attempt=int(text.get("attempt", 0)),
+            attempts=int(text.get("attempts", text.get("attempt", 0))),
             token=text.get("token", b"").decode(),
             worker=text.get("worker", b"").decode(),
             cancel_ms=int(text.get("cancel", 0)),

@@ -1,8 +1,12 @@
-"""The Lua scripts of ``shared/lua``, loaded once and called by their hash."""
+"""The Lua scripts of ``shared/lua``, loaded once and called by their hash.
+
+A line ``-- include NAME`` in a script stands for the text of another, since Redis has no modules of its own.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -12,13 +16,19 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 Argument = bytes | str | int
+_INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 
 
 @cache
 def _source(name: str) -> tuple[str, str]:
     """Return a script's text and its SHA-1."""
-    text = (files("shared") / "lua" / f"{name}.lua").read_text()
+    text = _INCLUDE.sub(lambda found: _text(found[1]), _text(name))
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _text(name: str) -> str:
+    """Return what a script's file holds."""
+    return (files("shared") / "lua" / f"{name}.lua").read_text()
 
 
 async def run_script(client: Redis, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:

@@ -55,6 +55,8 @@ class Claim:
     worker_id: str
     spared_ms: int = 0
     """A claim younger than this is not replaced: a lease that begins with it cannot have run out."""
+    careful: bool = False
+    """Refuse a stream of which Redis may have lost an attempt: whoever runs that may live, as the lease will show."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,11 @@ class StreamLog:
         self._ended_ms = round(settings.ttl_s * 1000)
         self._tombstone_ms = round(settings.tombstone_s * 1000)
 
-    async def create(self, stream_id: str, record: Record, first: Entry) -> bool:
+    async def create(self, stream_id: str, record: Record, first: Entry, *, new: bool = True) -> bool:
         """Make the record and the log with its first entry; False when a record of this attempt or later is there.
 
-        Idempotent, and also what restores a stream that Redis has lost.
+        Idempotent, and also what restores a stream that Redis has lost, which is then not ``new``: attempts after it
+        get numbers that no lost one can have had.
         """
         answer = await run_script(
             self._redis,
@@ -104,6 +107,7 @@ class StreamLog:
                 self._running_ms,
                 self._running_ms + self._tombstone_ms,
                 record.attempt,
+                int(new),
                 *record.to_fields(),
             ),
         )
@@ -140,6 +144,7 @@ class StreamLog:
                 after[after.index(b'"') :],
                 self._running_ms,
                 claim.spared_ms,
+                int(claim.careful),
             ),
         )
         follows = EntryId.parse(answer[2]) if answer[0] == b"granted" else NO_ENTRY

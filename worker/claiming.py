@@ -47,16 +47,18 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
         return None
     if replaces is not None and record.attempt != replaces:
         return None
-    if record.attempt >= parts.settings.max_attempts:
-        message = f"the answer was interrupted and {record.attempt} attempts, as many as are allowed, did not finish it"
+    if record.attempts >= parts.settings.max_attempts:
+        message = (
+            f"the answer was interrupted and {record.attempts} attempts, as many as are allowed, did not finish it"
+        )
         await close(parts, stream_id, record, ErrorEvent("interrupted", message, retryable=True))
         return None
     spared_ms = round(parts.settings.lease_s * 1000) if reason == "lease_expired" else 0
-    reason = "first" if record.attempt == 0 else reason
+    ask = Claim(record.attempt, secrets.token_hex(16), parts.worker_id, spared_ms, careful=reason == "first")
+    reason = "first" if record.attempts == 0 else reason
     request = _request_of(record)
-    ask = Claim(record.attempt, secrets.token_hex(16), parts.worker_id, spared_ms)
     event = AttemptEvent(
-        record.attempt + 1, reason, _mode_of(parts, record, request), record.provider, record.model, ""
+        record.attempts + 1, reason, _mode_of(parts, record, request), record.provider, record.model, ""
     )
     now_ms = round(time.time() * 1000)
     # The same token asks again after a lost answer, since a fresh one would be refused what this one was granted.
@@ -67,11 +69,18 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
         await _drop(parts, stream_id, record)
     if claimed.status != "granted":
         return None
-    if claimed.attempt == 1:
+    if reason == "first":
         QUEUE_WAIT.observe(max(now_ms - record.created_ms, 0) / 1000)
     else:
         TAKEOVERS.labels(reason).inc()
-    owned = replace(record, status="running", attempt=claimed.attempt, token=ask.token, worker=parts.worker_id)
+    owned = replace(
+        record,
+        status="running",
+        attempt=claimed.attempt,
+        attempts=record.attempts + 1,
+        token=ask.token,
+        worker=parts.worker_id,
+    )
     writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
     writer.delay_s = ((request.max_delay_ms if request else None) or 0) / 1000
     return Grant(stream_id, owned, writer, reason)
@@ -133,7 +142,7 @@ def _request_of(record: Record) -> StreamRequest | None:
 
 def _mode_of(parts: Parts, record: Record, request: StreamRequest | None) -> AttemptMode:
     """Return how the attempt means to go on. A ``reset`` after it tells when the log did not allow that."""
-    if record.attempt == 0:
+    if record.attempts == 0:
         return "start"
     model = parts.settings.offered_models().get(record.model)
     return model.continuation if model and request and request.on_interruption == "continue" else "restart"

@@ -118,7 +118,7 @@ class Production:
             options=request.options(),
             step=answer.steps + 1,
             stream_id=self.stream_id,
-            attempt=self.writer.attempt,
+            attempt=self.record.attempts,
         )
 
     async def _interruptible(self, work: Coroutine[None, None, Finish | None]) -> Finish | None:
@@ -187,7 +187,7 @@ class Production:
     async def _failed(self, error: ProviderError) -> bool:
         """Take in a failed provider call; return False, after a delay, when it should be tried again."""
         PROVIDER_ERRORS.labels(error.kind).inc()
-        left = self._parts.settings.max_attempts - self.writer.attempt
+        left = self._parts.settings.max_attempts - self.record.attempts
         self._log.warning("provider.failed", kind=error.kind, message=error.message, attempts_left=left)
         if not error.retryable or left <= 0:
             event = ErrorEvent(error.code, error.message, error.retryable, error.retry_after_s)

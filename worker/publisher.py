@@ -107,7 +107,7 @@ class Publisher:
     async def restore(self, writer: StreamWriter) -> None:
         """Make a stream that Redis has lost anew from what its writer holds; its entries follow, with their old ids."""
         try:
-            await self._log.create(writer.stream_id, writer.record, writer.entries[0])
+            await self._log.create(writer.stream_id, writer.record, writer.entries[0], new=False)
         except (RedisError, OSError) as error:
             log.warning("publisher.not_restored", stream=writer.stream_id, error=type(error).__name__)
         else:

@@ -157,7 +157,7 @@ async def test_refusals_have_their_classes(client: Client) -> None:
     await asked.result()
     assert asked.id is not None
     with pytest.raises(InvalidOffsetError):
-        await read(client.follow(asked.id, "zzzz-001-00000001-000"))
+        await read(client.follow(asked.id, "zzzz-00000001-00000001-000"))
     await client.delete(asked.id)
     await client.delete(asked.id)
     with pytest.raises(GoneError):

@@ -86,7 +86,7 @@ class Chaos:
             "0.1",
             "queued",
             "1.1",
-            f"{self._draw.choice(self._streams)[:4]}-001-00000002-000",
+            f"{self._draw.choice(self._streams)[:4]}-00000001-00000002-000",
         ]
         return [(name, self._draw.choice(values)) for name in names]
 

@@ -184,14 +184,14 @@ async def test_an_offset_that_is_not_of_this_stream_is_refused(api: Api) -> None
         "0",
         "1-1",
         f"{stream_id[:4]}-001-1-000",
-        f"{stream_id[:4]}-001-00000001-000 ",
+        f"{stream_id[:4]}-00000001-00000001-000 ",
         "\u0663",
         "NOW",
     ):
         for query in ("?mode=sse", "?mode=poll"):
             answer = await api.get(f"/v1/streams/{stream_id}/events{query}", params={"offset": offset})
             refused(answer, 400, "invalid_offset", "send the id of the last event you have")
-    foreign = f"{other[:4]}-001-00000001-000"
+    foreign = f"{other[:4]}-00000001-00000001-000"
     answer = await api.poll(stream_id, headers={"Last-Event-ID": foreign})
     refused(answer, 400, "invalid_offset", "another stream")
     raw = f"GET /v1/streams/{stream_id}/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode()

@@ -40,7 +40,7 @@ Reply = Callable[["FarRelay", web.Request], Awaitable[web.StreamResponse]]
 
 def offset(seq: int, *, attempt: int = 1, stream_id: str = STREAM_ID) -> str:
     """Return the offset of the first event of entry ``attempt-seq``."""
-    return f"{stream_id[:4]}-{attempt:03d}-{seq:08d}-000"
+    return f"{stream_id[:4]}-{attempt:08d}-{seq:08d}-000"
 
 
 def plain(told: Event) -> dict[str, Any]:

@@ -1,0 +1,20 @@
+-- Included where attempts get their numbers. A number must never come back, though Redis may have lost its attempt
+-- (a restart, a failover): a reader may hold an offset of it, and would take what is written now for what it has.
+
+-- Return the name of the data's history: every restart, and every replica that takes over, begins another.
+local function history()
+  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+end
+
+-- Return the number of the attempt after `latest`, which began in the history `known`, or in none that is known. In
+-- another one it leaps over all that can be lost: to the age of the stream in hundredths of a second, and 1000 more.
+local function next_attempt(latest, known, created_ms, now_ms)
+  if known == history() then return latest + 1 end
+  local leap = 1000 + math.floor(math.max(now_ms - (tonumber(created_ms) or 0), 0) / 10)
+  return math.max(latest, math.min(leap, 99000000)) + 1
+end
+
+local function now()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
