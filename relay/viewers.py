@@ -33,21 +33,26 @@ class Viewers:
     async def watching(self, stream_id: str, record: Record, *, lasting: bool = True) -> AsyncIterator[None]:
         """Count a viewer while the block runs.
 
-        One that is not ``lasting`` (a long-poll) keeps its lease until it expires, since it will be back.
+        One that is not ``lasting`` (a long-poll) has a lease of its own, which stays until it expires, since it will be
+        back: neither its leaving nor another viewer's ends it.
         """
         if record.when_abandoned_s is None:
             yield
             return
+        if not lasting:
+            await self._tell(f"{self._relay_id}:poll", [(stream_id, self._lease_ms)])
+            yield
+            return
         self._watched[stream_id] += 1
         try:
-            await self._tell([(stream_id, self._lease_ms)])
+            await self._tell(self._relay_id, [(stream_id, self._lease_ms)])
             yield
         finally:
             self._watched[stream_id] -= 1
             if not self._watched[stream_id]:
                 del self._watched[stream_id]
-                if lasting and not self._draining:
-                    await asyncio.shield(self._tell([(stream_id, 0)]))
+                if not self._draining:
+                    await asyncio.shield(self._tell(self._relay_id, [(stream_id, 0)]))
 
     def drain(self) -> None:
         """Leave the leases of viewers that end from now on to expiry: they are sent to other relays, not away."""
@@ -58,11 +63,11 @@ class Viewers:
         while True:
             await asyncio.sleep(self._renew_s)
             if self._watched:
-                await self._tell([(stream_id, self._lease_ms) for stream_id in self._watched])
+                await self._tell(self._relay_id, [(stream_id, self._lease_ms) for stream_id in self._watched])
 
-    async def _tell(self, leases_ms: list[tuple[str, int]]) -> None:
+    async def _tell(self, holder: str, leases_ms: list[tuple[str, int]]) -> None:
         """Write leases; a failure is left to expiry, which errs on the side of ending later."""
         try:
-            await self._log.view(self._relay_id, leases_ms)
+            await self._log.view(holder, leases_ms)
         except (RedisError, OSError) as error:
             log.info("viewers.not_told", error=type(error).__name__, streams=len(leases_ms))

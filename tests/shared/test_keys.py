@@ -34,11 +34,16 @@ def test_every_name_begins_with_the_one_prefix() -> None:
     assert all(name.startswith("tr:") for name in built + FIXED)
 
 
+def test_the_stream_is_found_in_the_name_of_each_of_its_keys() -> None:
+    """What builds the names can be undone, for scans and live messages."""
+    stream_id = new_stream_id()
+    assert {keys.stream_of(build(stream_id)) for build in OF_A_STREAM} == {stream_id}
+
+
 def test_no_two_functions_build_the_same_name() -> None:
     """Whatever their arguments are called, also when two arguments are the same text."""
-    functions = [
-        value for _, value in inspect.getmembers(keys, inspect.isfunction) if value.__module__ == keys.__name__
-    ]
+    found = inspect.getmembers(keys, inspect.isfunction)
+    functions = [value for _, value in found if value.__module__ == keys.__name__ and value is not keys.stream_of]
     built = [build(*["a" * 26] * len(inspect.signature(build).parameters)) for build in functions] + FIXED
     assert len(set(built)) == len(built)
 
