@@ -23,12 +23,16 @@ from shared.tasks import end_tasks
 
 log = structlog.get_logger()
 
+_LAST_REQUESTS_S = 5.0
+"""What plain requests that are still being answered have after the drain: as long as Redis may take for one answer."""
+
 
 def make_app(services: Services) -> web.Application:
     """Return the application with all its routes."""
     app = web.Application(middlewares=[errors_as_json], client_max_size=services.settings.max_body_bytes)
     app[SERVICES] = services
     add_cors(app, services.settings)
+    app.on_response_prepare.append(_close_when_draining)
     app.on_response_prepare.append(_limit_sending)
     add_stream_routes(app)
     add_event_routes(app)
@@ -38,15 +42,23 @@ def make_app(services: Services) -> web.Application:
 
 
 async def _limit_sending(request: web.Request, _response: web.StreamResponse) -> None:
-    """Have the kernel cut a client that takes nothing for ``send_timeout_s``; aiohttp waits for ever with what is left.
+    """Have the kernel cut a client that takes nothing; aiohttp would wait for ever with what is left to send.
 
-    Where there is no such option, as on macOS, only SSE answers have that limit.
+    After twice ``send_timeout_s``: SSE answers keep that time themselves, and count whom they let go. Where there is no
+    such option, as on macOS, only they have a limit.
     """
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     connection = request.get_extra_info("socket")
     if option is not None and connection is not None and connection.family != socket.AF_UNIX:
-        limit_ms = round(request.app[SERVICES].settings.send_timeout_s * 1000)
+        limit_ms = round(request.app[SERVICES].settings.send_timeout_s * 2000)
         connection.setsockopt(socket.IPPROTO_TCP, option, limit_ms)
+
+
+async def _close_when_draining(request: web.Request, response: web.StreamResponse) -> None:
+    """Let no client, and no balancer, keep a connection to a relay that is about to go."""
+    if request.app[SERVICES].connections.draining:
+        response.headers["Connection"] = "close"
+        response.force_close()
 
 
 class Relay:
@@ -63,7 +75,7 @@ class Relay:
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,  # compressed requests are refused: a small one may unfold without end
-            shutdown_timeout=1.0,
+            shutdown_timeout=_LAST_REQUESTS_S,
         )
         self._background: list[asyncio.Task[None]] = []
 
@@ -92,9 +104,14 @@ class Relay:
         log.info("relay.listening", url=self.url, loopback_only=not self.settings.api_keys)
 
     async def stop(self) -> None:
-        """Say goodbye to every client within ``relay_drain_s``, then close."""
+        """Turn readiness off, go on accepting for ``relay_notice_s``, say goodbye within ``relay_drain_s``, and close.
+
+        Plain requests are answered to their end.
+        """
         if self._runner.addresses:
             log.info("relay.draining", connections=len(self.services.connections))
+            self.services.connections.draining = True
+            await asyncio.sleep(self.settings.relay_notice_s)
             for site in list(self._runner.sites):
                 await site.stop()
             self.services.viewers.drain()

@@ -23,14 +23,20 @@ class Connection:
     """One client's open connection. ``leaving`` is set when it should say goodbye and end, with its offset intact."""
 
     def __init__(self, subscription: Subscription) -> None:
-        """Take the subscription it reads."""
+        """Take the subscription it reads. To be made by the task that serves the connection."""
         self.leaving = False
         self._subscription = subscription
+        self._task = asyncio.current_task()
 
     def leave(self) -> None:
         """Ask the connection to end now."""
         self.leaving = True
         self._subscription.poke()
+
+    def cut(self) -> None:
+        """End the connection without a goodbye, for which its client does not listen."""
+        if self._task is not None:
+            self._task.cancel()
 
 
 class Connections:
@@ -43,7 +49,10 @@ class Connections:
         self._by_tenant: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
+        self._drained_by_s: float | None = None
+        self._goodbyes: list[asyncio.TimerHandle] = []
         self.draining = False
+        """Whether this relay is about to go: it is not ready, and keeps no HTTP connection for another request."""
 
     def __len__(self) -> int:
         """Return how many are open."""
@@ -54,8 +63,9 @@ class Connections:
         """Count a connection while it is open. Raises ``LimitError`` or ``OverloadedError`` when there are too many.
 
         The errors name the stream: it may have been started a moment ago, and is then followed later, not started anew.
+        A client that comes while others are sent away is served until its own goodbye: after a 503 some never return.
         """
-        if self.draining or len(self._open) >= self._settings.max_connections:
+        if len(self._open) >= self._settings.max_connections:
             message = "this relay takes no more connections; try again, another one will answer"
             raise OverloadedError(message, retry_after_s=1, stream_id=subscription.stream_id)
         if self._by_tenant[tenant] >= self._settings.max_connections_per_tenant:
@@ -69,6 +79,8 @@ class Connections:
         self._empty.clear()
         self._by_tenant[tenant] += 1
         CONNECTIONS.labels(mode).inc()
+        if self._drained_by_s is not None:
+            self._say_goodbye_to(connection, self._drained_by_s)
         try:
             yield connection
         finally:
@@ -83,18 +95,27 @@ class Connections:
             tell("connection.closed", offset=offset, ended=subscription.ended, drained=connection.leaving)
 
     async def drain(self, budget_s: float) -> None:
-        """Take no more connections and end those that are open, at random times spread over ``budget_s``.
+        """End all connections, at random times spread over ``budget_s``, and cut those that will not end.
 
         The spread keeps the clients from coming back to the other relays all at once.
         """
         self.draining = True
-        loop = asyncio.get_running_loop()
-        goodbyes = [loop.call_later(random.uniform(0, budget_s * 0.9), one.leave) for one in self._open]  # noqa: S311
+        self._drained_by_s = asyncio.get_running_loop().time() + budget_s
+        for one in self._open:
+            self._say_goodbye_to(one, self._drained_by_s)
         try:
-            async with asyncio.timeout(budget_s):
+            async with asyncio.timeout_at(self._drained_by_s):
                 await self._empty.wait()
         except TimeoutError:
-            pass
+            log.info("relay.cut", connections=len(self._open))
+            for one in self._open:
+                one.cut()
         finally:
-            for goodbye in goodbyes:
+            for goodbye in self._goodbyes:
                 goodbye.cancel()
+
+    def _say_goodbye_to(self, connection: Connection, drained_by_s: float) -> None:
+        """Have the connection leave at a random time in what is left of the budget, which some of it must outlast."""
+        loop = asyncio.get_running_loop()
+        left_s = max(drained_by_s - loop.time(), 0.0)
+        self._goodbyes.append(loop.call_later(random.uniform(0, left_s * 0.9), connection.leave))  # noqa: S311

@@ -23,7 +23,7 @@ class FirstTokenClock:
         self._done = False
 
     def note(self, batch: Batch) -> None:
-        """Look at what was just written."""
+        """Look at what is about to be written."""
         if self._done:
             return
         for piece in batch:

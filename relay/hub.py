@@ -67,7 +67,7 @@ class Hub:
 
         Raises ``UnavailableError`` when Redis does not confirm within ``redis_timeout_s``.
         """
-        inbox = Inbox(stream_id, self._settings.feed_entries)
+        inbox = Inbox(stream_id, self._settings.feed_entries, self._settings.feed_bytes)
         feed = self._feeds.setdefault(stream_id, Feed())
         first = not feed.inboxes
         feed.inboxes.add(inbox)
@@ -150,8 +150,9 @@ class Hub:
             if feed is not None:
                 entry = decode_live(message[2])
                 feed.last_seq, feed.spoke = entry.id.seq, True
+                share_bytes = entry.held_bytes // max(len(feed.inboxes), 1)  # they all hold the same one
                 for inbox in feed.inboxes:
-                    inbox.put(entry)
+                    inbox.put(entry, share_bytes)
         elif kind == b"subscribe":
             self._confirm(keys.stream_of(message[1].decode()))
 

@@ -14,26 +14,41 @@ class Inbox:
     """A bounded queue of live entries with one taker.
 
     When it is full it is emptied and marked ``behind``: the taker reads the log instead, at its own pace, so that a
-    slow client costs no memory and loses nothing.
+    slow client costs no memory and loses nothing. ``too_slow`` tells that from other reasons to read the log.
     """
 
-    __slots__ = ("_entries", "_limit", "_waiter", "behind", "last_wake_s", "stream_id")
+    __slots__ = (
+        "_bytes",
+        "_entries",
+        "_limit_bytes",
+        "_limit_entries",
+        "_waiter",
+        "behind",
+        "last_wake_s",
+        "stream_id",
+        "too_slow",
+    )
 
-    def __init__(self, stream_id: str, limit: int) -> None:
-        """Hold at most ``limit`` entries of the stream."""
+    def __init__(self, stream_id: str, limit_entries: int, limit_bytes: int) -> None:
+        """Hold at most so many entries of the stream, and no more than ``limit_bytes`` as ``put`` counts them."""
         self.stream_id = stream_id
         self.behind = False
+        self.too_slow = False
         self.last_wake_s = time.monotonic()
-        self._limit = limit
+        self._limit_entries = limit_entries
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
         self._entries: deque[Entry] = deque()
         self._waiter: asyncio.Future[None] | None = None
 
-    def put(self, entry: Entry) -> None:
-        """Add a live entry."""
+    def put(self, entry: Entry, share_bytes: int) -> None:
+        """Add a live entry, of whose memory ``share_bytes`` are this inbox's; one alone is taken at any size."""
         if self.behind:
             return
-        if len(self._entries) >= self._limit:
+        self._bytes += share_bytes
+        if self._entries and (len(self._entries) >= self._limit_entries or self._bytes > self._limit_bytes):
             CATCH_UPS.inc()
+            self.too_slow = True
             self.mark_behind()
             return
         self._entries.append(entry)
@@ -42,6 +57,7 @@ class Inbox:
     def mark_behind(self) -> None:
         """Say that entries may have been missed: the log must be read."""
         self._entries.clear()
+        self._bytes = 0
         self.behind = True
         self.poke()
 
@@ -64,8 +80,9 @@ class Inbox:
         """Return and remove all entries."""
         taken = list(self._entries)
         self._entries.clear()
+        self._bytes = 0
         return taken
 
     def caught_up(self) -> None:
         """Forget that anything was missed; call before reading the log, not after, so that nothing slips between."""
-        self.behind = False
+        self.behind = self.too_slow = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from relay.subscription import Batch, Fork, Piece
+from shared.entry import Entry
 from shared.errors import TailraceError
 from shared.events import ResetEvent, encode_event, event_type
 from shared.offset import START, Offset
@@ -15,7 +16,7 @@ _FORK = encode_event(ResetEvent(keep_blocks=0, reason="fork"))
 
 def sse_frames(stream_id: str, batch: Batch) -> bytes:
     """Return the SSE frames of a batch, each with the offset as its id."""
-    return b"".join(_fork_frame(stream_id) if isinstance(one, Fork) else _frames(stream_id, one) for one in batch)
+    return b"".join(fork_frame(stream_id) if isinstance(one, Fork) else _frames(stream_id, one) for one in batch)
 
 
 def _frames(stream_id: str, piece: Piece) -> bytes:
@@ -23,16 +24,22 @@ def _frames(stream_id: str, piece: Piece) -> bytes:
     entry = piece.entry
     if piece.skip == 0 and (kept := entry.frames(_NAME)) is not None:
         return kept
-    before = Offset(entry.id, 0).text(stream_id)[:-3]
-    frames = b"".join(
-        b"id: %s%03d\nevent: %s\ndata: %s\n\n" % (before.encode(), sub, event_type(line).encode(), line)
-        for sub, line in enumerate(entry.lines)
-        if sub >= piece.skip
-    )
+    place = place_of(stream_id, entry)
+    frames = b"".join(event_frame(place, sub, line) for sub, line in enumerate(entry.lines) if sub >= piece.skip)
     return frames if piece.skip else entry.keep_frames(_NAME, frames)
 
 
-def _fork_frame(stream_id: str) -> bytes:
+def place_of(stream_id: str, entry: Entry) -> bytes:
+    """Return what the offsets of all events of an entry begin with."""
+    return Offset(entry.id, 0).text(stream_id)[:-3].encode()
+
+
+def event_frame(place: bytes, sub: int, line: bytes) -> bytes:
+    """Return the frame of one encoded event, the entry's number ``sub``."""
+    return b"id: %s%03d\nevent: %s\ndata: %s\n\n" % (place, sub, event_type(line).encode(), line)
+
+
+def fork_frame(stream_id: str) -> bytes:
     """Return the frame that has a reader discard all; its offset is the start, so that a cut here loses nothing."""
     return b"id: %s\nevent: reset\ndata: %s\n\n" % (START.text(stream_id).encode(), _FORK)
 

@@ -14,6 +14,7 @@ from relay.connections import Connections
 from relay.health import RedisHealth
 from relay.hub import Hub
 from relay.start import Starter
+from relay.turnstile import Turnstile
 from relay.viewers import Viewers
 from shared.admission import Admission
 from shared.jobs import JobQueue
@@ -36,6 +37,7 @@ class Services:
     canceller: Canceller
     viewers: Viewers
     connections: Connections
+    turnstile: Turnstile
     authenticator: Authenticator
     health: RedisHealth
     jobs: JobQueue
@@ -59,6 +61,7 @@ class Services:
             canceller=Canceller(settings, admission, stream_log, hub, queue),
             viewers=Viewers(f"relay-{secrets.token_hex(4)}", stream_log, settings),
             connections=Connections(settings),
+            turnstile=Turnstile(settings.accept_per_s),
             authenticator=Authenticator(settings),
             health=RedisHealth((queue, streams), settings),
             jobs=jobs,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import structlog
 from aiohttp import web
+from aiohttp.http import StreamWriter
 
 from relay import native
 from relay.connections import Connection
 from relay.first_token import FirstTokenClock
-from relay.subscription import Subscription
+from relay.merging import merged_frames
+from relay.subscription import Batch, Subscription
 from shared.errors import GoneError
 from shared.metrics import SEND_TIMEOUTS
 from shared.settings import Settings
+from shared.tasks import end_tasks
 
 log = structlog.get_logger()
 
@@ -27,6 +31,10 @@ SSE_HEADERS = {
 _ALIVE = b": ka\n\n"
 _NEARLY = 0.7
 """Of ``heartbeat_s``: a subscription may wake that early, and must not then wait for the next time."""
+_SLICE_BYTES = 8192
+"""What is written at once; a client that has stopped reading makes the relay hold one such slice, twice."""
+_KERNEL_BYTES = 16_384
+"""What the kernel takes beyond what it can send."""
 
 
 class SseWriter:
@@ -37,24 +45,31 @@ class SseWriter:
         self._request = request
         self._settings = settings
         self._response = web.StreamResponse(headers=SSE_HEADERS | headers)
+        self._writer: StreamWriter
         self._wrote_s = 0.0
 
     async def run(
         self, subscription: Subscription, connection: Connection, clock: FirstTokenClock
     ) -> web.StreamResponse:
         """Write until the end event, a goodbye, or until the client has gone; return the finished answer."""
-        await self._response.prepare(self._request)
+        writer = await self._response.prepare(self._request)
+        assert isinstance(writer, StreamWriter)
+        self._writer = writer
+        _hold_little(self._request)
         stream_id = subscription.stream_id
         try:
             try:
                 await self._follow(subscription, connection, clock)
             except GoneError as error:
                 await self._write(native.error_frame(error))
+            await self._finish(connection)
         except TimeoutError:
             SEND_TIMEOUTS.inc()
             log.info("connection.send_timeout", stream=stream_id, offset=subscription.offset.text(stream_id))
-            if self._request.transport is not None:
-                self._request.transport.abort()
+            self._abort()
+        except asyncio.CancelledError:
+            self._abort()  # an answer without its end must not look like one that is only slow
+            raise
         except ConnectionError:
             log.debug("connection.lost", stream=stream_id)
         return self._response
@@ -63,15 +78,69 @@ class SseWriter:
         """Write what the subscription brings, and a sign of life where it brings nothing."""
         await self._write(b"retry: %d\n\n: open\n\n" % self._settings.retry_ms)
         while not subscription.ended and not connection.leaving:
-            batch = await subscription.read()
-            if batch:
-                await self._write(native.sse_frames(subscription.stream_id, batch))
-                clock.note(batch)
+            # Only the frames are kept while they are written, not the entries: the client may take its time.
+            frames = _frames(subscription, await subscription.read(), clock)
+            if frames:
+                await self._write(frames)
             elif time.monotonic() - self._wrote_s >= self._settings.heartbeat_s * _NEARLY:
                 await self._write(_ALIVE)
 
-    async def _write(self, data: bytes) -> None:
-        """Send ``data``. Raises ``TimeoutError`` when the client does not read."""
+    async def _finish(self, connection: Connection) -> None:
+        """End the answer. Raises ``TimeoutError`` when the client does not read."""
+        if connection.leaving:
+            self._response.force_close()  # a client that kept the connection would come back to this very relay
         async with asyncio.timeout(self._settings.send_timeout_s):
-            await self._response.write(data)
+            await self._response.write_eof()
+
+    async def _write(self, data: bytes) -> None:
+        """Send ``data``, of which little is ever held here. Raises ``TimeoutError`` when the client does not read."""
+        for at in range(0, len(data), _SLICE_BYTES):
+            piece = memoryview(data)[at : at + _SLICE_BYTES] if len(data) > _SLICE_BYTES else data
+            await self._writer.write(piece, drain=False)
+            if self._unsent_bytes():
+                await self._drain()
         self._wrote_s = time.monotonic()
+
+    async def _drain(self) -> None:
+        """Return when the kernel has all that was written. Raises ``TimeoutError`` once it takes nothing any more."""
+        # One task for the whole wait: aiohttp's drain cannot be awaited again after it was cancelled.
+        drained = asyncio.ensure_future(self._writer.drain())
+        try:
+            unsent_bytes = self._unsent_bytes()
+            while not (await asyncio.wait([drained], timeout=self._settings.send_timeout_s))[0]:
+                before_bytes, unsent_bytes = unsent_bytes, self._unsent_bytes()
+                if unsent_bytes >= before_bytes:
+                    raise TimeoutError
+        finally:
+            await end_tasks([drained])
+        drained.result()
+
+    def _abort(self) -> None:
+        """Cut the connection, whatever is still unsent."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+    def _unsent_bytes(self) -> int:
+        """Return how much of what was written waits here for the client."""
+        transport = self._request.transport
+        return 0 if transport is None else transport.get_write_buffer_size()
+
+
+def _hold_little(request: web.Request) -> None:
+    """Have the connection hold as little as it can for a client that does not read.
+
+    Nothing here: whoever writes waits until the kernel has all of it. And in the kernel no more than a little that has
+    not been sent, where there are megabytes by default, which would be old news once the client reads on.
+    """
+    if request.transport is not None:
+        request.transport.set_write_buffer_limits(high=0)
+    connection = request.get_extra_info("socket")
+    if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
+
+
+def _frames(subscription: Subscription, batch: Batch, clock: FirstTokenClock) -> bytes:
+    """Return the frames of a batch, merged for a client that has fallen behind."""
+    clock.note(batch)
+    tell = merged_frames if subscription.catching_up else native.sse_frames
+    return tell(subscription.stream_id, batch)

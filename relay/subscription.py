@@ -29,6 +29,11 @@ from shared.stream_log import StreamLog
 
 log = structlog.get_logger()
 
+_BATCH_BYTES = 16_384
+"""The most that one reading of a log gives out, in bytes of a dialect, about; one entry is given at any size."""
+_FRAME_BYTES = 64
+"""What a dialect adds to an event, about."""
+_FIRST_PAGE = 64
 _RESTORING_S = 15.0
 """How long a log may be missing before its readers are told that it is gone: a worker's longest absence."""
 
@@ -52,7 +57,8 @@ Batch = list[Piece | Fork]
 class Subscription:
     """Reads one stream from an offset. One reader at a time; an async context manager.
 
-    ``ended`` is true once the end event was given out. Reading rides out any absence of Redis, in silence.
+    ``ended`` is true once the end event was given out. ``catching_up`` is true while a reader that was too slow for
+    live delivery reads the log: its dialect may then merge. Reading rides out any absence of Redis, in silence.
     """
 
     def __init__(self, hub: Hub, stream_log: StreamLog, stream_id: str, offset: Offset, page_entries: int) -> None:
@@ -60,9 +66,11 @@ class Subscription:
         self.stream_id = stream_id
         self.offset = offset
         self.ended = False
+        self.catching_up = False
         self._hub = hub
         self._log = stream_log
-        self._page_entries = page_entries
+        self._most_entries = page_entries
+        self._page_entries = min(page_entries, _FIRST_PAGE)
         self._inbox: Inbox | None = None
         self._from_log = True
         self._backoff = Backoff(0.05, 1.0)
@@ -107,6 +115,7 @@ class Subscription:
         assert self._inbox is not None
         if not self._from_log:
             await self._inbox.wait()
+            self.catching_up = self._inbox.too_slow
             if not self._inbox.behind:
                 batch = self._follow(self._inbox.take())
                 if batch or not self._from_log:
@@ -139,8 +148,8 @@ class Subscription:
 
     async def _replay(self) -> Batch:
         """Return the next page of the log after the offset; at its tail, turn to live delivery."""
-        here = self.offset.entry
-        page = await self._log.read(self.stream_id, here, self._page_entries + 1)  # one more: the entry it has
+        here, count = self.offset.entry, self._page_entries + 1  # one more: the entry it has
+        page = await self._log.read(self.stream_id, here, count)
         if page:
             self._missing_since_s = None
         if here == NO_ENTRY and page:
@@ -149,14 +158,31 @@ class Subscription:
             fresh = page[1:]
         else:
             return await self._off_the_log(something_follows=bool(page))
-        REPLAYED.inc(len(fresh))
+        told = self._within_a_batch(fresh)
+        REPLAYED.inc(len(told))
         batch: Batch = []
         if page[0].id == here and self.offset.sub < len(page[0].lines) - 1:
             batch.append(Piece(page[0], self.offset.sub + 1))
             self._note(page[0])
-        batch += map(self._give, fresh)
-        self._from_log = len(page) > self._page_entries
+        batch += map(self._give, told)
+        self._from_log = len(page) == count or len(told) < len(fresh)
         return batch
+
+    def _within_a_batch(self, entries: list[Entry]) -> list[Entry]:
+        """Return as many of the first entries as a batch may hold, at least one, and read about as many next time.
+
+        What does not fit is read again rather than held: a client may take its time over what it has been given.
+        """
+        told_bytes, told = 0, len(entries)
+        for number, entry in enumerate(entries):
+            entry_bytes = len(entry.blob) + _FRAME_BYTES * len(entry.lines)
+            if number and told_bytes + entry_bytes > _BATCH_BYTES:
+                told = number
+                break
+            told_bytes += entry_bytes
+        if told:
+            self._page_entries = min(max(told * _BATCH_BYTES // told_bytes, 1), self._most_entries)
+        return entries[:told]
 
     async def _off_the_log(self, *, something_follows: bool) -> Batch:
         """Decide what it means that the log does not hold the reader's entry."""

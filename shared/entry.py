@@ -13,6 +13,8 @@ from shared.offset import EntryId, Offset
 
 FORMAT = 1
 FIELD = b"d"
+_OBJECT_BYTES = 400
+"""What an entry takes in memory beside its blob, about."""
 
 
 class Entry:
@@ -35,6 +37,11 @@ class Entry:
         if self._lines is None:
             self._lines = self.blob.split(b"\n")[1:]
         return self._lines
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that holding the entry takes, about."""
+        return len(self.blob) + _OBJECT_BYTES
 
     def events(self) -> list[Event]:
         """Return the decoded events, in order."""

@@ -21,6 +21,7 @@ REPLAYED = Counter("tailrace_replayed_entries_total", "Entries read from logs fo
 GAP_REPAIRS = Counter("tailrace_gap_repairs_total", "Holes in live delivery that were filled from the log.")
 CATCH_UPS = Counter("tailrace_slow_client_catch_ups_total", "Slow readers sent back to reading the log.")
 SEND_TIMEOUTS = Counter("tailrace_send_timeouts_total", "Clients let go because they had stopped reading.")
+LINED_UP = Counter("tailrace_lined_up_total", "Event connections that had to wait in line to be let in.")
 FORKS = Counter("tailrace_forks_total", "Readers told to reset because the log had gone another way.")
 HTTP_ERRORS = Counter("tailrace_http_errors_total", "Requests answered with an error.", ["code"])
 

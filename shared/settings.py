@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     feed_entries: Count = Field(
         256, description="Live entries held for one slow reader before it reads the log instead."
     )
+    feed_bytes: Count = Field(
+        8_192,
+        description="Its share of the memory of such entries, with the same effect; readers of one stream share.",
+    )
     page_entries: Count = Field(256, description="Entries read from a log at a time.")
     quiet_check_s: Seconds = Field(
         2.0, description="How often the logs of silent streams are checked for missed entries."
@@ -65,6 +69,15 @@ class Settings(BaseSettings):
     ready_grace_s: Seconds = Field(15.0, description="How long Redis may be away before /readyz fails.")
     relay_drain_s: Seconds = Field(
         20.0, description="Budget for saying goodbye to every client at shutdown, spread evenly."
+    )
+    relay_notice_s: float = Field(
+        0.0,
+        ge=0,
+        description="How long a relay that must stop goes on accepting with /readyz off, for balancers that ask it; "
+        "before the drain, and 0 where something else waits, as Kubernetes' preStop does.",
+    )
+    accept_per_s: Count = Field(
+        1000, description="Most event connections let in per second; others wait in line for up to 5 s, then get 503."
     )
     cors_origins: list[str] = Field([], description="Origins that browsers may call from; none by default.")
 

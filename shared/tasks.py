@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from typing import Any
 
 _AGAIN_S = 0.2
 
 
-async def end_tasks(tasks: Collection[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel the tasks and return when all are done. What they raised is dropped: they were asked to end.
 
     They are cancelled again and again, since before Python 3.12 a cancellation can be lost in the moment in which a

@@ -35,9 +35,11 @@ async def follow(request: web.Request) -> web.StreamResponse:
     services = request.app[SERVICES]
     tenant = services.authenticator.tenant(request)
     stream_id = request.match_info["stream_id"]
+    mode = request.query.get("mode", "sse")
+    if mode == "sse":
+        await services.turnstile.enter()
     record = await owned_record(services.log, stream_id, tenant)
     offset = offset_of(request, stream_id)
-    mode = request.query.get("mode", "sse")
     if mode == "poll":
         return await _poll(request, record, tenant, offset)
     if mode != "sse":

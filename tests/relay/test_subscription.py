@@ -8,7 +8,7 @@ import random
 import pytest
 from redis.asyncio import Redis
 
-from relay.subscription import Subscription
+from relay.subscription import Piece, Subscription
 from shared import keys
 from shared.entry import Entry, encode_blob
 from shared.errors import GoneError
@@ -101,6 +101,60 @@ async def test_a_burst_larger_than_the_inbox_is_read_from_the_log(redis: Redis) 
         while not subscription.ended:
             seen += len(await subscription.read())
     assert seen == len(writer.entries)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_log_of_large_entries_is_given_out_in_small_batches(redis: Redis, seed: int) -> None:
+    """Whatever the sizes, a batch that is more than one entry stays under 16 KiB, and nothing is left out."""
+    rng = random.Random(seed)
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    for _ in range(80):
+        await writer.append(DeltaEvent(0, text="x" * rng.choice((1, 100, 5000, 20_000))))
+    await writer.end()
+    told: list[Entry] = []
+    async with (
+        hubs(redis, SETTINGS) as (relay,),
+        Subscription(relay, stream_log, writer.stream_id, START, 256) as subscription,
+    ):
+        while not subscription.ended:
+            batch = [one.entry for one in await subscription.read() if isinstance(one, Piece)]
+            assert len(batch) == 1 or sum(len(entry.blob) for entry in batch) < 16_384
+            told += batch
+    assert [entry.blob for entry in told] == [entry.blob for entry in writer.entries]
+
+
+async def test_only_a_reader_that_was_too_slow_for_live_delivery_is_catching_up(redis: Redis) -> None:
+    """Not while it reads what was there before it came, nor once it is live again: only then may deltas be merged."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    await writer.write_words([1] * 20)
+    async with (
+        hubs(redis, SETTINGS) as (relay,),
+        Subscription(relay, stream_log, writer.stream_id, START, 5) as subscription,
+    ):
+
+        async def read(until: int) -> list[bool]:
+            told = []
+            while subscription.offset.entry.seq < until:
+                if await subscription.read():
+                    told.append(subscription.catching_up)
+            return told
+
+        assert not any(await read(len(writer.entries)))
+        await writer.write_words([1])
+        assert not any(await read(len(writer.entries)))
+        await writer.write_words([1] * 20)
+        await eventually(lambda: relay._feeds[writer.stream_id].last_seq == len(writer.entries))
+        assert all(await read(len(writer.entries)))
+        await writer.write_words([1])
+        await read(len(writer.entries))  # maybe still from the log, but this is its tail
+        await writer.end()
+        assert await read(len(writer.entries)) == [False]
 
 
 async def test_what_live_delivery_misses_is_found_by_the_check_of_quiet_streams(redis: Redis) -> None:
