@@ -26,7 +26,8 @@ class Viewers:
         self._log = stream_log
         self._lease_ms = round(settings.viewer_lease_s * 1000)
         self._renew_s = settings.viewer_lease_s / 3
-        self._watched: Counter[str] = Counter()
+        self._watched: dict[str, Counter[str]] = {relay_id: Counter(), f"{relay_id}:poll": Counter()}
+        """Viewers of each stream, by the lease that stands for them."""
         self._draining = False
 
     @asynccontextmanager
@@ -39,20 +40,17 @@ class Viewers:
         if record.when_abandoned_s is None:
             yield
             return
-        if not lasting:
-            await self._tell(f"{self._relay_id}:poll", [(stream_id, self._lease_ms)])
-            yield
-            return
-        self._watched[stream_id] += 1
+        holder = self._relay_id if lasting else f"{self._relay_id}:poll"
+        self._watched[holder][stream_id] += 1
         try:
-            await self._tell(self._relay_id, [(stream_id, self._lease_ms)])
+            await self._tell(holder, [(stream_id, self._lease_ms)])
             yield
         finally:
-            self._watched[stream_id] -= 1
-            if not self._watched[stream_id]:
-                del self._watched[stream_id]
-                if not self._draining:
-                    await asyncio.shield(self._tell(self._relay_id, [(stream_id, 0)]))
+            self._watched[holder][stream_id] -= 1
+            if not self._watched[holder][stream_id]:
+                del self._watched[holder][stream_id]
+                if lasting and not self._draining:
+                    await asyncio.shield(self._tell(holder, [(stream_id, 0)]))
 
     def drain(self) -> None:
         """Leave the leases of viewers that end from now on to expiry: they are sent to other relays, not away."""
@@ -62,8 +60,9 @@ class Viewers:
         """Renew the leases until cancelled."""
         while True:
             await asyncio.sleep(self._renew_s)
-            if self._watched:
-                await self._tell(self._relay_id, [(stream_id, self._lease_ms) for stream_id in self._watched])
+            for holder, streams in self._watched.items():
+                if streams:
+                    await self._tell(holder, [(stream_id, self._lease_ms) for stream_id in streams])
 
     async def _tell(self, holder: str, leases_ms: list[tuple[str, int]]) -> None:
         """Write leases; a failure is left to expiry, which errs on the side of ending later."""
