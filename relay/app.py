@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from relay.cors import add_cors
-from relay.respond import errors_as_json, refuse_expectations
+from relay.respond import Handler, errors_as_json, refuse_expectations
 from relay.routes.events import add_event_routes
 from relay.routes.page import add_page_routes
 from relay.routes.service import add_service_routes
@@ -24,12 +24,12 @@ from shared.tasks import end_tasks
 log = structlog.get_logger()
 
 _LAST_REQUESTS_S = 5.0
-"""What plain requests that are still being answered have after the drain: as long as Redis may take for one answer."""
+"""What plain answers have after the drain to be made and sent: as long as Redis may take for one answer."""
 
 
 def make_app(services: Services) -> web.Application:
     """Return the application with all its routes."""
-    app = web.Application(middlewares=[errors_as_json], client_max_size=services.settings.max_body_bytes)
+    app = web.Application(middlewares=[_count, errors_as_json], client_max_size=services.settings.max_body_bytes)
     app[SERVICES] = services
     add_cors(app, services.settings)
     app.on_response_prepare.append(_close_when_draining)
@@ -39,6 +39,13 @@ def make_app(services: Services) -> web.Application:
     add_service_routes(app)
     add_page_routes(app)
     return app
+
+
+@web.middleware
+async def _count(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Have a drain wait for the answer: once the server closes, aiohttp reads no body to its end any more."""
+    with request.app[SERVICES].connections.answering():
+        return await handler(request)
 
 
 async def _limit_sending(request: web.Request, _response: web.StreamResponse) -> None:

@@ -47,8 +47,9 @@ class Connections:
         self._settings = settings
         self._open: set[Connection] = set()
         self._by_tenant: Counter[str] = Counter()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._answering = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._drained_by_s: float | None = None
         self._goodbyes: list[asyncio.TimerHandle] = []
         self.draining = False
@@ -76,7 +77,6 @@ class Connections:
         tell = told.debug if mode == "poll" else told.info  # a poll may come for every few tokens
         tell("connection.opened", offset=subscription.offset.text(subscription.stream_id))
         self._open.add(connection)
-        self._empty.clear()
         self._by_tenant[tenant] += 1
         CONNECTIONS.labels(mode).inc()
         if self._drained_by_s is not None:
@@ -85,8 +85,6 @@ class Connections:
             yield connection
         finally:
             self._open.discard(connection)
-            if not self._open:
-                self._empty.set()
             self._by_tenant[tenant] -= 1
             if not self._by_tenant[tenant]:
                 del self._by_tenant[tenant]
@@ -94,10 +92,23 @@ class Connections:
             offset = subscription.offset.text(subscription.stream_id)
             tell("connection.closed", offset=offset, ended=subscription.ended, drained=connection.leaving)
 
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Count a request of any kind until its answer has been made, so that a drain waits for it."""
+        self._answering += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._answering -= 1
+            if not self._answering:
+                self._idle.set()
+
     async def drain(self, budget_s: float) -> None:
         """End all connections, at random times spread over ``budget_s``, and cut those that will not end.
 
-        The spread keeps the clients from coming back to the other relays all at once.
+        Returns once all requests are answered, plain ones too, and at the latest when the budget is spent. The spread
+        keeps the clients from coming back to the other relays all at once.
         """
         self.draining = True
         self._drained_by_s = asyncio.get_running_loop().time() + budget_s
@@ -105,7 +116,7 @@ class Connections:
             self._say_goodbye_to(one, self._drained_by_s)
         try:
             async with asyncio.timeout_at(self._drained_by_s):
-                await self._empty.wait()
+                await self._idle.wait()
         except TimeoutError:
             log.info("relay.cut", connections=len(self._open))
             for one in self._open:
