@@ -124,7 +124,7 @@ async def test_a_reader_that_has_the_end_is_told_to_stop(served: Api) -> None:
 async def test_an_offset_ahead_of_an_ended_stream_is_told_to_start_over(served: Api) -> None:
     """What the reader claims to have never was: an explicit reset, and all of it again."""
     stream_id = await served.finished()
-    ahead = f"{stream_id[:4]}-998-99999999-999"
+    ahead = f"{stream_id[:4]}-99999998-99999999-999"
     async with served.follow(stream_id, f"?offset={ahead}") as reader:
         events = await reader.rest()
     assert events[0].json() == {"type": "reset", "keep_blocks": 0, "reason": "fork"}

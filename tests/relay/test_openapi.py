@@ -266,7 +266,7 @@ async def test_events_are_as_described(make_api: MakeApi, start_worker: StartWor
         assert polled["events"]
         await api.poll(stream_id, f"&offset={polled['offset']}")
         assert (await api.get(f"/v1/streams/{stream_id}/events?offset={reader.last_id}")).status == 204
-        fork = (await api.poll(stream_id, f"&offset={stream_id[:4]}-900-00000009-000")).json()
+        fork = (await api.poll(stream_id, f"&offset={stream_id[:4]}-00000900-00000009-000")).json()
         assert fork["events"][0]["event"] == "reset"
     assert seen >= KNOWN_TYPES - {"data"}
 
