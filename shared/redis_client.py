@@ -4,47 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection, UnixDomainSocketConnection
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, ConnectionError, RedisError, ResponseError  # noqa: A004 - redis-py's
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio.connection import parse_url
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from shared.errors import ConfigurationError
+from shared.redis_connection import OURS
+from shared.sentinel import SCHEMES, NoPrimaryError, sentinel_options
 from shared.settings import Settings
-
-
-class _TellsItIsClosed(AbstractConnection):
-    """A connection that uvloop has found closed says so by Redis's own error.
-
-    uvloop refuses to write to a transport that is closed with a ``RuntimeError``, where asyncio's own loop waits for
-    the next read to fail. Whoever rides out an absence of Redis catches ``RedisError`` and ``OSError``, rightly.
-    """
-
-    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
-        """Send. Raises ``RedisError`` or ``OSError``, and nothing else, when that does not work."""
-        try:
-            await super().send_packed_command(command, check_health)
-        except RuntimeError as error:
-            message = "the connection was closed before the command was sent"
-            raise ConnectionError(message) from error
-
-
-class _Tcp(_TellsItIsClosed, Connection):
-    pass
-
-
-class _Tls(_TellsItIsClosed, SSLConnection):
-    pass
-
-
-class _Unix(_TellsItIsClosed, UnixDomainSocketConnection):
-    pass
-
-
-_TELLING: dict[type[AbstractConnection], type[AbstractConnection]] = {
-    Connection: _Tcp,
-    SSLConnection: _Tls,
-    UnixDomainSocketConnection: _Unix,
-}
 
 
 def queue_redis(settings: Settings) -> Redis:
@@ -60,18 +27,21 @@ def streams_redis(settings: Settings) -> Redis:
 def _client(url: str, settings: Settings) -> Redis:
     """Return a client whose callers wait for a free connection, and for each answer, up to ``redis_timeout_s``."""
     try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=settings.redis_connections,
-            timeout=settings.redis_timeout_s,
-            socket_timeout=settings.redis_timeout_s,
-            socket_connect_timeout=settings.redis_timeout_s,
-            health_check_interval=0,
-        )
-    except ValueError:
-        message = "TAILRACE_REDIS_URL is not a Redis address: it must begin with redis://, rediss:// or unix://"
+        found = sentinel_options(url, settings.redis_timeout_s) if url.startswith(SCHEMES) else parse_url(url)
+        kind = found.pop("connection_class", Connection)
+        limits: dict[str, Any] = {
+            "max_connections": settings.redis_connections,
+            "timeout": settings.redis_timeout_s,
+            "socket_timeout": settings.redis_timeout_s,
+            "socket_connect_timeout": settings.redis_timeout_s,
+            "connection_class": OURS.get(kind, kind),
+        }
+        pool = BlockingConnectionPool(**(limits | found))
+        pool.make_connection()  # opens nothing, and refuses options that no connection has
+    except (ValueError, TypeError, RedisError):
+        schemes = "redis://, rediss://, unix://, sentinel:// or sentinels://"
+        message = f"TAILRACE_REDIS_URL or TAILRACE_STREAMS_URL is not a Redis address: it begins with {schemes}"
         raise ConfigurationError(message) from None
-    pool.connection_class = _TELLING[pool.connection_class]
     return Redis.from_pool(pool)
 
 
@@ -82,6 +52,9 @@ async def check_redis(client: Redis) -> str | None:
     """
     try:
         policy = await client.config_get("maxmemory-policy")
+    except NoPrimaryError as error:
+        message = f"Redis cannot be found: {error}"
+        raise ConfigurationError(message) from None
     except AuthenticationError:
         message = "Redis refused the user or password in TAILRACE_REDIS_URL"
         raise ConfigurationError(message) from None

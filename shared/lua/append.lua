@@ -33,6 +33,9 @@ end
 local answers = {}
 for i = 1, #KEYS / 3 do
   local ok, answer = pcall(append, KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], 8 * i - 6)
-  answers[i] = ok and answer or 'error ' .. (type(answer) == 'table' and answer.err or tostring(answer))
+  local failure = not ok and (type(answer) == 'table' and answer.err or tostring(answer))
+  -- A demoted primary refuses all of them, and its connection must go: as an error, so that the client sees it.
+  if failure and string.find(failure, 'READONLY') then return redis.error_reply('READONLY ' .. failure) end
+  answers[i] = failure and 'error ' .. failure or answer
 end
 return answers

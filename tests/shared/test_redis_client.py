@@ -16,7 +16,7 @@ def test_every_kind_of_address_gets_connections_that_tell_they_are_closed(scheme
     """TCP, TLS and Unix sockets."""
     pool = queue_redis(Settings(redis_url=f"{scheme}://127.0.0.1/0")).connection_pool
     assert hasattr(pool.connection_class, "send_packed_command")
-    assert pool.connection_class.__module__ == "shared.redis_client"
+    assert pool.connection_class.__module__ == "shared.redis_connection"
 
 
 def test_a_connection_that_uvloop_has_closed_is_a_lost_connection(redis_url: str) -> None:

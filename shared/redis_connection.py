@@ -1,0 +1,77 @@
+"""The connections in our pools: redis-py's, which also say when they are closed and leave a server that was demoted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError, NoPermissionError, ReadOnlyError  # noqa: A004 - redis-py's
+
+
+class NotPrimaryError(ConnectionError):
+    """The server takes no writes: it is a replica now, and who connects anew may find the new primary."""
+
+
+class _Ours(AbstractConnection):
+    """What our connections do beside redis-py's."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:  # noqa: FBT001, FBT002 - redis-py's
+        """Send. Raises ``RedisError`` or ``OSError``, and nothing else, when that does not work.
+
+        uvloop refuses to write to a transport that is closed with a ``RuntimeError``, where asyncio's own loop waits
+        for the next read to fail. Whoever rides out an absence of Redis catches only those two, rightly.
+        """
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            message = "the connection was closed before the command was sent"
+            raise ConnectionError(message) from error
+
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """Return an answer. A server that has become read-only is left, so that the next command connects anew.
+
+        Behind a Sentinel, or a name whose address a failover changes, the next connection is to the new primary. A
+        connection that was kept would be refused every write for as long as the demoted server lives.
+        """
+        try:
+            return await super().read_response(*arguments, **options)
+        except ReadOnlyError:
+            await self.disconnect(nowait=True)
+            message = "Redis is a read-only replica now"
+            raise NotPrimaryError(message) from None
+
+
+class Tcp(_Ours, Connection):
+    """A plain connection."""
+
+
+class Tls(_Ours, SSLConnection):
+    """An encrypted connection."""
+
+
+class UnixSocket(_Ours, UnixDomainSocketConnection):
+    """A connection through the file system."""
+
+
+OURS: dict[type[AbstractConnection], type[AbstractConnection]] = {
+    Connection: Tcp,
+    SSLConnection: Tls,
+    UnixDomainSocketConnection: UnixSocket,
+}
+
+
+async def refuse_replica(connection: AbstractConnection) -> None:
+    """Make sure that a new connection is to a primary. Raises ``NotPrimaryError``.
+
+    During a failover Sentinels still name the old primary for a while. A subscriber would never notice: nothing that
+    it does is refused by a replica.
+    """
+    await connection.send_command("ROLE", check_health=False)
+    try:
+        role = await connection.read_response()
+    except NoPermissionError:
+        return  # a user who may not ask: writes will tell
+    if role[0] not in (b"master", "master"):
+        message = "the server that the Sentinels name is not a primary yet, or any more"
+        raise NotPrimaryError(message)
