@@ -36,8 +36,8 @@ class Settings(BaseSettings):
     # Redis
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Redis of the queue (and of the streams, unless streams_url is set): redis://, rediss://, unix://, or "
-        "sentinel://[user:password@]host:26379,host:26379/primary[/db] (sentinels:// with TLS).",
+        description="Redis of the queue (and of the streams, unless streams_url is set): redis://, rediss://, unix:// "
+        "or sentinel://[user:password@]host:26379,host:26379/primary[/db] (sentinels:// with TLS).",
     )
     streams_url: SecretStr | None = Field(None, description="Redis of the stream logs, where it is another one.")
     redis_timeout_s: Seconds = Field(5.0, description="Longest wait for one Redis answer or connection.")

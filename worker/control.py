@@ -6,6 +6,7 @@ Only a shortcut: what it hears is looked up in the record, and what it misses th
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 from redis.asyncio import Redis
@@ -19,7 +20,9 @@ from worker.supervisor import Supervisor
 
 log = structlog.get_logger()
 
-_LISTEN_S = 1.0
+_PING_S = 3.0
+_DEAD_S = 10.0
+"""A connection that brought nothing for this long, not even answers to pings, leads to no Redis any more."""
 
 
 class Control:
@@ -43,13 +46,18 @@ class Control:
             await asyncio.sleep(backoff.next_s())
 
     async def _listen(self, backoff: Backoff) -> None:
-        """Look after each stream that is named, until the connection is lost."""
+        """Look after each stream that is named, until the connection is lost or silent."""
         async with self._queue.pubsub(ignore_subscribe_messages=True) as pubsub:
             await pubsub.subscribe(self._channel)
-            while True:
-                message = await pubsub.get_message(timeout=_LISTEN_S)
+            heard_s = time.monotonic()
+            while time.monotonic() - heard_s < _DEAD_S:
+                message = await pubsub.get_message(timeout=_PING_S)
+                if message is None:
+                    await pubsub.ping()
+                    continue
+                heard_s = time.monotonic()
                 backoff.reset()
-                if message is not None:
+                if message["type"] == "message":
                     await self._hear(message["data"].decode(errors="replace"))
 
     async def _hear(self, stream_id: str) -> None:
