@@ -402,3 +402,33 @@ async def test_closing_twice_is_closing_once(provider: AnthropicProvider) -> Non
     await told(provider)
     await provider.aclose()
     await provider.aclose()
+
+
+async def test_a_server_that_closes_its_connections_without_a_word_is_asked_on_new_ones() -> None:
+    """Twenty answers in a row from a server that hangs up after each, as servers of local models do."""
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(int(length.split(b":")[1]))
+        asked += 1
+        body = b'event: message_start\ndata: {"type":"message_start","message":{"id":"m","model":"m","usage":{}}}\n\n'
+        body += b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n'
+        body += b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    async with server:
+        provider = AnthropicProvider(api_key="none", limits=Limits(5, 5, 10), base_url=f"http://{host}:{port}")
+        call = Call(Model(provider="anthropic"), "m", [{"role": "user", "content": "hello"}], 10)
+        for _ in range(20):
+            ends = [batch[-1] async for batch in provider.stream(call)]
+            assert isinstance(ends[-1], Finish)
+        await provider.aclose()
+    assert asked == 20

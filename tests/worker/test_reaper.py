@@ -44,7 +44,7 @@ async def test_a_reaped_stream_whose_attempts_are_used_up_is_ended(redis: Redis,
     system = System(redis, settings(redis_url))
     lost = await system.start(tokens=3)
     await redis.delete(keys.LEASES, keys.QUEUE, keys.WAKE, f"arq:job:{lost}:1")
-    await redis.execute_command("HSET", keys.record(lost), "attempt", 3)
+    await redis.execute_command("HSET", keys.record(lost), "attempts", 3)
     async with working(settings(redis_url, start_grace_s=0.001)) as worker:
         await worker.reaper.reap()
         assert (await system.ended(lost)).status == "failed"

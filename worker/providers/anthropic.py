@@ -58,11 +58,10 @@ class AnthropicProvider:
         # connecting takes a TLS handshake; servers of local models close theirs without notice.
         self._keeps_connections = base_url.startswith("https:")
         if not self._keeps_connections:
-            self._headers["connection"] = "close"
+            self._headers["connection"] = "close"  # which alone does not keep aiohttp from using it again
+        kept_s = _KEEP_IDLE_S if self._keeps_connections else 0.0
         # The transport's own pool would queue calls beyond its limit (100 when none is given), unseen.
-        pool = httpx2.Limits(
-            max_connections=limits.calls, max_keepalive_connections=None, keepalive_expiry=_KEEP_IDLE_S
-        )
+        pool = httpx2.Limits(max_connections=limits.calls, max_keepalive_connections=None, keepalive_expiry=kept_s)
         timeout = httpx2.Timeout(None, connect=_CONNECT_S)  # the other waits are limited by Patience
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
