@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 import signal
 import sys
@@ -18,6 +19,7 @@ def main() -> int:
     options = parse_options(sys.argv[1:])
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # the provider's connections break on purpose
     try:
         return 0 if asyncio.run(_run(Suite(options))) else 1
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -82,4 +82,6 @@ def make_answer(number: int, key: str, rng: random.Random, pace: tuple[int, floa
     options: dict[str, Any] = {"on_interruption": "restart"} if rng.random() < 0.1 else {}
     if rng.random() < 0.1:
         options["max_delay_ms"] = 100
+    if rng.random() < 0.1:
+        options["when_abandoned"] = {"cancel_after_s": 60}
     return Answer(number, key, rng.choice(MODELS), script, expected, options)

@@ -21,6 +21,8 @@ _PAUSED_LONGER_S = (LEASE_S + 0.3, 2 * LEASE_S)
 _BLINK_S = (0.2, LEASE_S / 2)
 _RESTART_S = 2.2
 """After a kill, and so after the takeover, which a start of a process on the same cores would slow down."""
+_LONG = (120, 40.0)
+"""For faults that must not cost a lease: twice as long as one, so that a lease that is not renewed shows."""
 
 
 async def _worker_kill(now: Round) -> None:
@@ -176,25 +178,27 @@ FAULTS: dict[str, Fault] = {
         Fault("worker-kill", _worker_kill, share=200),
         Fault("worker-term", _worker_term, share=100),
         Fault("worker-stop", partial(_worker_stop, lasts_s=_PAUSED_LONGER_S), share=120),
-        Fault("worker-blink", partial(_worker_stop, lasts_s=_BLINK_S), share=40, once=True),
-        Fault("worker-clock", _worker_clock, share=60, once=True),
+        Fault("worker-blink", partial(_worker_stop, lasts_s=_BLINK_S), share=40, once=True, pace=_LONG),
+        Fault("worker-clock", _worker_clock, share=60, once=True, pace=_LONG),
         Fault("relay-kill", _relay_kill, share=160, once=True),
         Fault("relay-term", _relay_term, share=80, once=True),
         Fault("relay-stop", _relay_stop, share=80, once=True),
-        Fault("redis-kill", _redis_kill, share=120, once=True),
-        Fault("redis-lose", _redis_lose, share=120, once=True, forks=True),
-        Fault("redis-stop", _redis_stop, share=80, once=True),
+        Fault("redis-kill", _redis_kill, share=120, once=True, pace=_LONG),
+        Fault("redis-lose", _redis_lose, share=120, once=True, pace=_LONG, forks=True),
+        Fault("redis-stop", _redis_stop, share=80, once=True, pace=_LONG),
         Fault(
             "redis-full",
             partial(_redis_refuses, begin="CONFIG SET maxmemory 1", finish="CONFIG SET maxmemory 0"),
             share=60,
             once=True,
+            pace=_LONG,
         ),
         Fault(
             "redis-readonly",
             partial(_redis_refuses, begin="REPLICAOF 127.0.0.1 1", finish="REPLICAOF NO ONE"),
             share=60,
             once=True,
+            pace=_LONG,
         ),
         Fault(
             "client-cut", everybody, partial(_client_wires, kind="cut", chance=0.7, most=150), once=True, broken=True
@@ -214,10 +218,10 @@ FAULTS: dict[str, Fault] = {
         Fault("relay-redis-cut", _on("relay-redis", "cut"), once=True),
         Fault("relay-redis-hang", _on("relay-redis", "hang"), once=True),
         Fault("relay-redis-freeze", _on("relay-redis", "freeze"), once=True),
-        Fault("worker-redis-cut", _on("worker-redis", "cut"), once=True),
+        Fault("worker-redis-cut", _on("worker-redis", "cut"), once=True, pace=_LONG),
         Fault("worker-redis-hang", _on("worker-redis", "hang")),
         Fault("worker-redis-freeze", _on("worker-redis", "freeze")),
-        Fault("worker-redis-blink", _on("worker-redis", "blink"), share=40, once=True),
+        Fault("worker-redis-blink", _on("worker-redis", "blink"), share=40, once=True, pace=_LONG),
         Fault("worker-provider-cut", _on("worker-provider", "cut")),
         Fault("worker-provider-hang", _on("worker-provider", "hang")),
         Fault("worker-provider-freeze", _on("worker-provider", "freeze")),

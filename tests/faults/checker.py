@@ -199,8 +199,11 @@ class Transcript:
                 self.problems.append(f"the tool calls are {tools}, not {list(expected.tools)}")
 
     def same_as(self, log: Transcript) -> None:
-        """Compare with what is told of the whole log in the end: the same events, since the last fork."""
-        mine, whole = self.events[self.fork_at :], log.events[log.fork_at :]
+        """Compare with what is told of the whole log in the end: the same events, since the last fork.
+
+        Deltas that follow one another count as one, since a reader that catches up may be told them so.
+        """
+        mine, whole = joined(self.events[self.fork_at :]), joined(log.events[log.fork_at :])
         if self.mode == "client":
             same = [event.id for event in mine] == [event.id for event in whole]
         else:
@@ -218,3 +221,22 @@ class Transcript:
     def attempts(self) -> list[str]:
         """Return the reason of each attempt that the latest fork tells of."""
         return [event.data["reason"] for event in self.events[self.fork_at :] if event.name == "attempt"]
+
+
+def joined(events: Sequence[Told]) -> list[Told]:
+    """Return the events with each run of deltas of one kind and block as one: all their text, and the last offset."""
+    runs: list[Told] = []
+    for event in events:
+        last = runs[-1] if runs else None
+        both = last is not None and event.name == last.name == "delta"
+        if last is not None and both and _kind(event) == _kind(last) and _kind(event)[1]:
+            (key,) = _kind(event)[1]
+            runs[-1] = Told(event.id, "delta", event.data | {key: last.data[key] + event.data[key]}, event.at_s)
+        else:
+            runs.append(event)
+    return runs
+
+
+def _kind(delta: Told) -> tuple[Any, tuple[str, ...]]:
+    """Return the block that a delta is for, and what of it."""
+    return delta.data["block"], tuple(key for key in ("text", "json", "signature") if key in delta.data)

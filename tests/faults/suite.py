@@ -17,7 +17,7 @@ from tests.faults.stand import Stand
 _MOST_SHOWN = 8
 _MOST_FAILURES = 5
 """Stands on which something failed; with more, what is left is told the same way."""
-_ROUND_S = 150.0
+_ROUND_S = 120.0
 """A round that takes longer has a defect of its own; every wait in it has a shorter deadline."""
 
 

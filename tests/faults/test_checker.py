@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.checker import Expected, SseParser, Transcript
+from tests.faults.checker import Expected, SseParser, Transcript, joined
 
 EXPECTED = Expected("w0 w1 w2 w3", [("weigh", {"grams": 1})])
 BEGUN: list[tuple[str, dict[str, Any]]] = [
@@ -98,6 +98,19 @@ def test_a_reading_that_is_not_the_log_has_lost_something() -> None:
     told = reading(*BEGUN, *REST)
     told.same_as(reading(*BEGUN[:2], ("usage", {}), *BEGUN[2:], *REST))
     assert told.losses == 1
+
+
+def test_deltas_told_as_one_are_the_same_as_told_singly() -> None:
+    """A reader that catches up may be told them so; the offset must be the last one's."""
+    merged, whole = Transcript("post", EXPECTED), reading(*BEGUN, *REST)
+    for told in joined(whole.events):
+        merged.tell(told.id, told.name, told.data, told.at_s)
+    assert len(merged.events) == len(whole.events) - 4
+    merged.same_as(whole)
+    assert merged.problems == []
+    merged.events[3].id = "o-006"
+    merged.same_as(whole)
+    assert merged.losses == 1
 
 
 def test_a_failed_answer_may_have_but_a_beginning() -> None:
