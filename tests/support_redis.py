@@ -95,6 +95,21 @@ class RedisProcess:
         """SIGKILL the server, as a crash does: what the AOF had not yet been told is gone."""
         self._process().kill()
 
+    @property
+    def written_bytes(self) -> int:
+        """How long the AOF is that holds all that was answered so far: Redis writes before it answers."""
+        return self._aof().stat().st_size
+
+    def lose_after(self, written_bytes: int) -> Self:
+        """Crash the server and start it without what it wrote after its AOF was so long, as a power cut does."""
+        self.end()
+        with self._aof().open("rb+") as aof:
+            aof.truncate(written_bytes)
+        return self.start()
+
+    def _aof(self) -> Path:
+        return next(self.directory.glob("appendonlydir/*.incr.aof"))
+
     def restart(self) -> Self:
         """Kill the server if it runs and start it again with the same port and data."""
         self.end()

@@ -35,6 +35,7 @@ class SentinelSet:
         for replica in self.servers[1:]:
             replica.options["replicaof"] = f"127.0.0.1 {first.port}"
             replica.start()
+        await eventually(self._in_step, 20, "the replicas are in step")  # Sentinels look for new ones every 10 s only
         if self._password:
             await self._lock()
         for number in range(_SENTINELS):
@@ -115,7 +116,10 @@ class SentinelSet:
                 state = await sentinel.sentinel_master(NAME)
             if state["num-other-sentinels"] != _SENTINELS - 1 or state["num-slaves"] != len(self.servers) - 1:
                 return False
-        async with self.client(self.servers[0]) as client:
+        return True
+
+    async def _in_step(self) -> bool:
+        async with Redis(port=self.servers[0].port) as client:
             return bool(await client.execute_command("WAIT", len(self.servers) - 1, 100) == len(self.servers) - 1)
 
     def _server(self, number: int) -> RedisProcess:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
@@ -43,22 +42,10 @@ class Losing:
         event = AttemptEvent(1, "first", "start", "sim", "sim", "")
         return await self.log.claim(self.stream_id, Claim(replaces, token, "worker-1", careful=careful), event, 1)
 
-    async def lose_from(self, bytes_kept: int) -> None:
-        """Crash Redis and start it from the first ``bytes_kept`` of its AOF."""
+    async def lose_after(self, written_bytes: int) -> None:
+        """Crash Redis and start it without what it was told since its AOF was so long."""
         await self.redis.aclose()
-        self.server.kill()
-        with self.aof.open("rb+") as aof:
-            aof.truncate(bytes_kept)
-        self.server.restart()
-
-    def kept(self) -> int:
-        """Return how much of the AOF holds all that was written so far; Redis writes it before it answers."""
-        return self.aof.stat().st_size
-
-    @property
-    def aof(self) -> Path:
-        """The file that Redis appends to."""
-        return next(self.server.directory.glob("appendonlydir/*.incr.aof"))
+        self.server.lose_after(written_bytes)
 
 
 @pytest.fixture
@@ -72,9 +59,9 @@ async def losing(redis_server: StartRedis) -> AsyncIterator[Losing]:
 
 async def test_a_lost_attempts_number_is_not_used_again(losing: Losing) -> None:
     """Attempt 1 was granted and lost; the next one is neither 1 nor anything that attempt 1's successors could be."""
-    kept = losing.kept()
+    kept = losing.server.written_bytes
     assert (await losing.claim(0, "lost")).attempt == 1
-    await losing.lose_from(kept)
+    await losing.lose_after(kept)
     again = await losing.claim(0, "t1")
     assert again.status == "granted"
     assert again.attempt > 1000
@@ -86,18 +73,18 @@ async def test_a_lost_attempts_number_is_not_used_again(losing: Losing) -> None:
 
 async def test_a_number_that_has_leapt_and_was_lost_is_not_used_again_either(losing: Losing) -> None:
     """Redis loses the same moments twice: each time the number is higher than any before."""
-    kept, seen = losing.kept(), [0]
+    kept, seen = losing.server.written_bytes, [0]
     for token in ("one", "two", "three"):
         seen.append((await losing.claim(0, token)).attempt)
         seen.append((await losing.claim(seen[-1], f"{token}-again")).attempt)
-        await losing.lose_from(kept)
+        await losing.lose_after(kept)
     assert seen == sorted(set(seen))
 
 
 async def test_numbers_are_contiguous_again_after_a_leap(losing: Losing) -> None:
     """A restart that lost nothing costs one leap, and no second one."""
     assert (await losing.claim(0, "t1")).attempt == 1
-    await losing.lose_from(losing.kept())
+    await losing.lose_after(losing.server.written_bytes)
     leapt = await losing.claim(1, "t2")
     assert leapt.attempt > 1000
     assert (await losing.claim(leapt.attempt, "t3")).attempt == leapt.attempt + 1
@@ -108,9 +95,9 @@ async def test_numbers_are_contiguous_again_after_a_leap(losing: Losing) -> None
 
 async def test_an_end_from_outside_does_not_take_a_lost_attempts_place(losing: Losing) -> None:
     """A reader that has ``1-2`` of the lost attempt must not find the end under the very same id."""
-    kept = losing.kept()
+    kept = losing.server.written_bytes
     await losing.claim(0, "lost")
-    await losing.lose_from(kept)
+    await losing.lose_after(kept)
     assert await losing.log.close(losing.stream_id, [EndEvent("cancelled")], "x", 2) == "done"
     assert (await losing.log.tail(losing.stream_id)).attempt > 1000
 
@@ -122,7 +109,7 @@ async def test_what_a_worker_restores_may_hide_a_lost_attempt(losing: Losing) ->
     entries = await losing.log.read(losing.stream_id, NO_ENTRY, 10)
     assert record is not None
     await losing.claim(1, "lost")
-    await losing.lose_from(0)
+    await losing.lose_after(0)
     assert await losing.log.create(losing.stream_id, record, entries[0], new=False)
     assert (await losing.claim(1, "t3")).attempt > 1000
 
@@ -139,7 +126,7 @@ async def test_what_is_started_anew_under_its_old_id_may_hide_a_lost_attempt(los
 
 async def test_a_careful_claim_leaves_a_stream_alone_whose_worker_may_have_been_forgotten(losing: Losing) -> None:
     """A job that Redis brought back may be one that runs: not the job, only the lease may lead to a new attempt."""
-    await losing.lose_from(losing.kept())
+    await losing.lose_after(losing.server.written_bytes)
     assert (await losing.claim(0, "t1", careful=True)).status == "stale"
     assert (await losing.claim(0, "t1")).status == "granted"
 
