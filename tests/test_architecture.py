@@ -45,6 +45,8 @@ SLEEPERS: Mapping[str, str] = {
     "tests/relay/log_writer.py": "random pauses that shuffle a race; nothing relies on their length",
     "tests/relay/test_subscription.py": "as above",
     "tests/messages_server.py": "the pace of a far-away LLM is what it plays",
+    "tests/e2e/crowd.py": "a client waits before it reconnects, which is what it plays",
+    "tests/e2e/test_rolling_restart.py": "as above",
     "tests/faults/pace.py": "faults last and clients wait before they come back; what is waited for has a condition",
 }
 

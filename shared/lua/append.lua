@@ -9,8 +9,7 @@ local function append(record, log, channel, at)
   -- A record of an earlier attempt is one that Redis took back: it lost the claim, and nobody has claimed since.
   if not state[4] or tonumber(state[4]) < tonumber(attempt) then return 'gone' end
   if state[1] ~= token then return 'fenced' end
-  local id = attempt .. '-' .. ARGV[at + 2]
-  local length = redis.call('XLEN', log)
+  local id, length = attempt .. '-' .. ARGV[at + 2], redis.call('XLEN', log)
   if length >= seq then
     local same = redis.call('XRANGE', log, id, id)[1]
     if same and same[2][2] == blob then return state[3] and 'done cancel' or 'done' end

@@ -1,5 +1,8 @@
 -- Included where attempts get their numbers. A number must never come back, though Redis may have lost its attempt
 -- (a restart, a failover): a reader may hold an offset of it, and would take what is written now for what it has.
+-- KEYS: none of its own
+-- ARGV: none of its own
+-- Returns nothing by itself: it gives the script that includes it two functions.
 
 -- Return the name of the data's history: every restart, and every replica that takes over, begins another.
 local function history()
