@@ -76,11 +76,20 @@ class Inbox:
                 self._waiter = None
         self.last_wake_s = time.monotonic()
 
-    def take(self) -> list[Entry]:
-        """Return and remove all entries."""
-        taken = list(self._entries)
-        self._entries.clear()
-        self._bytes = 0
+    def take(self, most_bytes: int) -> list[Entry]:
+        """Return and remove the first entries, as many as come to ``most_bytes`` in a dialect, but at least one.
+
+        What many readers share here is each one's own once it is told: so much of it at a time is enough.
+        """
+        before = len(self._entries)
+        taken: list[Entry] = []
+        told_bytes = 0
+        while self._entries:
+            told_bytes += self._entries[0].told_bytes
+            if taken and told_bytes > most_bytes:
+                break
+            taken.append(self._entries.popleft())
+        self._bytes = self._bytes * len(self._entries) // max(before, 1)
         return taken
 
     def caught_up(self) -> None:

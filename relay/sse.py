@@ -31,7 +31,7 @@ SSE_HEADERS = {
 _ALIVE = b": ka\n\n"
 _NEARLY = 0.7
 """Of ``heartbeat_s``: a subscription may wake that early, and must not then wait for the next time."""
-_SLICE_BYTES = 8192
+_SLICE_BYTES = 4096
 """What is written at once; a client that has stopped reading makes the relay hold one such slice, twice."""
 _KERNEL_BYTES = 16_384
 """What the kernel takes beyond what it can send."""

@@ -29,11 +29,9 @@ from shared.stream_log import StreamLog
 
 log = structlog.get_logger()
 
-_BATCH_BYTES = 16_384
-"""The most that one reading of a log gives out, in bytes of a dialect, about; one entry is given at any size."""
-_FRAME_BYTES = 64
-"""What a dialect adds to an event, about."""
-_FIRST_PAGE = 64
+_BATCH_BYTES = 8_192
+"""The most that one ``read`` gives out, in bytes of a dialect, about; one entry is given at any size."""
+_FIRST_PAGE = 16
 _RESTORING_S = 15.0
 """How long a log may be missing before its readers are told that it is gone: a worker's longest absence."""
 
@@ -117,7 +115,7 @@ class Subscription:
             await self._inbox.wait()
             self.catching_up = self._inbox.too_slow
             if not self._inbox.behind:
-                batch = self._follow(self._inbox.take())
+                batch = self._follow(self._inbox.take(_BATCH_BYTES))
                 if batch or not self._from_log:
                     return batch
         self._from_log = True  # until the log has been read: a read that is cancelled here must not forget it
@@ -175,11 +173,10 @@ class Subscription:
         """
         told_bytes, told = 0, len(entries)
         for number, entry in enumerate(entries):
-            entry_bytes = len(entry.blob) + _FRAME_BYTES * len(entry.lines)
-            if number and told_bytes + entry_bytes > _BATCH_BYTES:
+            if number and told_bytes + entry.told_bytes > _BATCH_BYTES:
                 told = number
                 break
-            told_bytes += entry_bytes
+            told_bytes += entry.told_bytes
         if told:
             self._page_entries = min(max(told * _BATCH_BYTES // told_bytes, 1), self._most_entries)
         return entries[:told]

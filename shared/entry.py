@@ -15,6 +15,8 @@ FORMAT = 1
 FIELD = b"d"
 _OBJECT_BYTES = 400
 """What an entry takes in memory beside its blob, about."""
+_FRAME_BYTES = 64
+"""What a dialect adds to an event, about."""
 
 
 class Entry:
@@ -42,6 +44,11 @@ class Entry:
     def held_bytes(self) -> int:
         """The memory that holding the entry takes, about."""
         return len(self.blob) + _OBJECT_BYTES
+
+    @property
+    def told_bytes(self) -> int:
+        """What the entry comes to in a dialect, about."""
+        return len(self.blob) + _FRAME_BYTES * len(self.lines)
 
     def events(self) -> list[Event]:
         """Return the decoded events, in order."""

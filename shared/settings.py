@@ -78,7 +78,7 @@ class Settings(BaseSettings):
         "before the drain, and 0 where something else waits, as Kubernetes' preStop does.",
     )
     accept_per_s: Count = Field(
-        1000, description="Most event connections let in per second; others wait in line for up to 5 s, then get 503."
+        500, description="Most event connections let in per second; others wait in line for up to 5 s, then get 503."
     )
     cors_origins: list[str] = Field([], description="Origins that browsers may call from; none by default.")
 

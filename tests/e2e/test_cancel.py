@@ -100,7 +100,7 @@ async def test_a_cancel_hangs_up_on_the_provider_and_keeps_what_was_used(
 async def test_a_queued_stream_that_is_cancelled_never_reaches_the_provider(
     session: aiohttp.ClientSession, relay_process: StartService, worker_process: StartService, provider: MessagesServer
 ) -> None:
-    """The only slot is taken: the second stream ends at once for viewers on both relays, and is not called for later."""
+    """The only slot is taken: the second stream ends at once for viewers on both relays, and is never called for."""
     provider.say(Script(tokens=5000, per_second=50))
     env = environment(provider, TAILRACE_WORKER_SLOTS="1")
     near, far = await relay_process(**env).ready(), await relay_process(**env).ready()

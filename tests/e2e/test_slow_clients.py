@@ -123,8 +123,8 @@ def written(writer: LogWriter) -> str:
 
 
 async def all_fell_behind(session: aiohttp.ClientSession, relay: Service) -> bool:
-    """Tell whether every client has filled what is held for it."""
-    return await metric(session, relay, "tailrace_slow_client_catch_ups_total") == CLIENTS
+    """Tell whether the clients have filled what is held for them; some do so twice, before the kernel is full too."""
+    return await metric(session, relay, "tailrace_slow_client_catch_ups_total") >= CLIENTS
 
 
 async def watched_by(session: aiohttp.ClientSession, relay: Service, count: int) -> None:
@@ -147,14 +147,15 @@ async def test_a_thousand_stalled_clients_of_one_stream_cost_little_and_disturb_
     await watched_by(session, relay, CLIENTS)
     async with SseReader(session, f"{relay.url}/v1/streams/{writer.stream_id}/events") as reader:
         await reader.take(2)
-        for number in range(400):
-            await writer.append(*(DeltaEvent(0, text=f"{'x' * 100} {number}.{n}") for n in range(8)))
-            await reader.take(8)
+        for _ in range(10):  # in bursts, so that much of the stream waits for every client at once
+            for number in range(40):
+                await writer.append(*(DeltaEvent(0, text=f"{'x' * 100} {number}.{n}") for n in range(8)))
+            await reader.take(320)
         await writer.end()
         await reader.rest()
     assert [event.id for event in reader.events] == [offset for offset, _ in writer.told()]
 
-    await eventually(lambda: all_fell_behind(session, relay))
+    await eventually(lambda: all_fell_behind(session, relay), 20)
     assert await metric(session, relay, "tailrace_gap_repairs_total") == 0
     assert memory_bytes(relay, "VmHWM") - before_bytes < MOST_BYTES
 
@@ -173,7 +174,7 @@ async def test_a_thousand_stalled_clients_of_as_many_streams_cost_little(
         for _ in range(repeats):
             for at in range(0, CLIENTS, MAX_APPENDS):
                 await stream_log.append([next_append(writer, size) for writer in writers[at : at + MAX_APPENDS]])
-    await eventually(lambda: all_fell_behind(session, relay))
+    await eventually(lambda: all_fell_behind(session, relay), 20)
     assert memory_bytes(relay, "VmHWM") - before_bytes < MOST_BYTES
 
 

@@ -105,7 +105,7 @@ async def test_a_burst_larger_than_the_inbox_is_read_from_the_log(redis: Redis) 
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_a_log_of_large_entries_is_given_out_in_small_batches(redis: Redis, seed: int) -> None:
-    """Whatever the sizes, a batch that is more than one entry stays under 16 KiB, and nothing is left out."""
+    """Whatever the sizes, a batch that is more than one entry stays under 8 KiB, and nothing is left out."""
     rng = random.Random(seed)
     stream_log = StreamLog(redis, SETTINGS)
     writer = LogWriter(stream_log)
@@ -121,7 +121,7 @@ async def test_a_log_of_large_entries_is_given_out_in_small_batches(redis: Redis
     ):
         while not subscription.ended:
             batch = [one.entry for one in await subscription.read() if isinstance(one, Piece)]
-            assert len(batch) == 1 or sum(len(entry.blob) for entry in batch) < 16_384
+            assert len(batch) == 1 or sum(len(entry.blob) for entry in batch) < 8192
             told += batch
     assert [entry.blob for entry in told] == [entry.blob for entry in writer.entries]
 
