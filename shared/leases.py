@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Literal, cast
 
@@ -20,13 +21,28 @@ class Leases:
     def __init__(self, redis: Redis, settings: Settings) -> None:
         """Use the queue Redis and the lease times of ``settings``."""
         self._redis = redis
+        self._lease_s = settings.lease_s
         self._lease_ms = round(settings.lease_s * 1000)
         self._ttl_ms = round(settings.running_ttl_s * 1000)
+        self._renewed_s = time.monotonic()
+        self._silent_until_s = 0.0
 
     async def renew(self, stream_ids: Sequence[str]) -> None:
         """Extend the leases by ``lease_s`` from now, re-creating those that Redis has lost."""
         if stream_ids:
             await run_script(self._redis, "renew", (keys.LEASES,), (self._lease_ms, self._ttl_ms, *stream_ids))
+
+    async def renew_all(self, stream_ids: Sequence[str]) -> None:
+        """Extend the leases of all streams of this worker: the heartbeat that ``silent_since`` looks at."""
+        await self.renew(stream_ids)
+        now_s = time.monotonic()
+        if now_s - self._renewed_s > self._lease_s:
+            self._silent_until_s = now_s
+        self._renewed_s = now_s
+
+    def silent_since(self, since_s: float) -> bool:
+        """Tell whether after ``since_s`` (monotonic) a lease could run out between two heartbeats, or has by now."""
+        return self._silent_until_s > since_s or time.monotonic() - self._renewed_s > self._lease_s
 
     async def take_expired(self, most: int) -> list[tuple[str, TakenReason]]:
         """Take up to ``most`` streams nobody holds, each for one lease, so that one worker at a time tries."""

@@ -39,5 +39,9 @@ PROVIDER_CALLS = Counter("tailrace_provider_calls_total", "Provider calls.", ["p
 TAKEOVERS = Counter("tailrace_takeovers_total", "Streams taken from another worker, by reason.", ["reason"])
 REAPED = Counter("tailrace_reaped_total", "Streams found without a lease and offered to the workers.")
 FENCED = Counter("tailrace_fenced_total", "Attempts that found their stream taken by another worker.")
+FALSE_TAKEOVERS = Counter(
+    "tailrace_false_takeovers_total", "Expired leases whose old owner lived, as it found when it was back.", ["owner"]
+)
+"""Owners: ``silent`` had not renewed for a lease, as one that is stopped or cut off; ``renewing`` had."""
 APPENDS = Counter("tailrace_appends_total", "Entries appended to logs.")
 COMMITS = Counter("tailrace_commits_total", "Group commits, each one round trip for many appends.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 from pydantic import ValidationError
@@ -34,6 +34,8 @@ class Grant:
     record: Record
     writer: StreamWriter
     reason: AttemptReason
+    granted_s: float = field(default_factory=time.monotonic)
+    """When, on the monotonic clock."""
 
 
 async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: int | None = None) -> Grant | None:

@@ -74,7 +74,7 @@ class Keeper:
         """Renew, take over, look after: in this order, since renewing is what keeps others away."""
         began_s = time.monotonic()
         running = self._supervisor.running
-        await self._parts.leases.renew(list(running))
+        await self._parts.leases.renew_all(list(running))
         await self._note_server()
         self._note_delay(began_s)
         room = self._supervisor.room()
@@ -110,27 +110,21 @@ class Keeper:
         if server_run != self._server_run:
             if self._server_run:
                 log.warning("worker.redis_restarted")
-            # Whoever waits for an answer of the server that was finds this one only when it has waited enough.
-            skew_s = self._parts.settings.redis_timeout_s if self._server_run else 0.0
             self._server_run = server_run
-            self._be_patient(time.monotonic() + self._parts.settings.lease_s + skew_s)
+            self._patient_until_s = time.monotonic() + self._parts.settings.lease_s
 
     def _note_delay(self, since_s: float) -> None:
         """Be patient after a Redis that stood still: it has kept others from renewing, as it has kept us."""
         now_s = time.monotonic()
         if now_s - since_s > self._parts.settings.lease_s / 2:
-            self._be_patient(now_s + self._parts.settings.lease_s)
-
-    def _be_patient(self, until_s: float) -> None:
-        """Take nothing over until then, or for longer where there is another reason to wait."""
-        self._patient_until_s = max(self._patient_until_s, until_s)
+            self._patient_until_s = now_s + self._parts.settings.lease_s
 
     def _lost(self, error: Exception) -> None:
         """Take in that Redis cannot be reached: be patient when it is back, and give up when it is away too long."""
         now_s = time.monotonic()
         away_s = now_s - self._reached_s
         log.warning("worker.redis_lost", error=type(error).__name__, away_s=round(away_s, 1))
-        self._be_patient(now_s + self._tick_s + self._parts.settings.lease_s)
+        self._patient_until_s = now_s + self._tick_s + self._parts.settings.lease_s
         if away_s > self._parts.settings.detached_s:
             self._supervisor.interrupt_all("detached")
 

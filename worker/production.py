@@ -17,10 +17,11 @@ from shared.answer import Answer
 from shared.backoff import Backoff
 from shared.errors import ProviderError
 from shared.events import EndEvent, EndStatus, ErrorEvent, Event, ResetEvent, Usage, UsageEvent
-from shared.metrics import FENCED, PROVIDER_CALLS, PROVIDER_ERRORS, STREAMS_ENDED, TOKEN_GAP, TOKENS
+from shared.metrics import PROVIDER_CALLS, PROVIDER_ERRORS, STREAMS_ENDED, TOKEN_GAP, TOKENS
 from shared.request import StreamRequest
 from worker.claiming import Grant, claim, folded, whole_log
 from worker.continuation import Plan, after_pause, plan_attempt
+from worker.fencing import note_fenced
 from worker.llm import Call, Finish
 from worker.outage import outlast
 from worker.parts import Parts
@@ -64,7 +65,7 @@ class Production:
             await self._produce()
         except LostStreamError as error:
             if error.status == "fenced":
-                FENCED.inc()
+                await note_fenced(self._parts, self._grant)
             self._log.warning("attempt.lost", why=error.status)
 
     async def _produce(self) -> None:
