@@ -59,6 +59,7 @@ class Visitor:
     stream_id: str
     events: list[SseEvent] = field(default_factory=list)
     reconnected_s: list[float] = field(default_factory=list)
+    sent_away_s: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """Whatever a plain client would have seen go wrong."""
 
@@ -84,6 +85,7 @@ class Visitor:
                         return False
                     async for event in reader:
                         self.events.append(event)
+                    self.sent_away_s.append(asyncio.get_running_loop().time())
             except aiohttp.ClientConnectorError:
                 continue
             except aiohttp.ClientError as error:
@@ -132,8 +134,10 @@ async def test_both_relays_are_restarted_under_500_readers_and_nobody_notices(
     assert [visitor.failures for visitor in visitors if visitor.failures] == []
     for visitor in visitors:
         check(visitor)
+    goodbyes_s = [moment for visitor in visitors for moment in visitor.sent_away_s[:-1]]  # the last is the end
     returns_s = [moment for visitor in visitors for moment in visitor.reconnected_s]
-    assert len(returns_s) >= READERS
+    assert len(returns_s) == len(goodbyes_s) >= READERS
+    assert most_within(goodbyes_s, WINDOW_S) <= MOST_PER_WINDOW
     assert most_within(returns_s, WINDOW_S) <= MOST_PER_WINDOW
 
 
