@@ -71,11 +71,11 @@ def free_port() -> int:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this process's environment without anything that configures Tailrace or names a key, plus ``extra``."""
+    """Return this process's environment without what configures Tailrace, keys and an outer make, plus ``extra``."""
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("TAILRACE_", "ANTHROPIC_")) and not name.endswith("_API_KEY")
+        if not name.startswith(("TAILRACE_", "ANTHROPIC_", "MAKE")) and not name.endswith("_API_KEY")
     }
     return kept | dict(extra or {})
 
