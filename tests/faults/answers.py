@@ -20,7 +20,6 @@ _TOOL = {"name": "weigh", "input": {"what": "flour", "grams": 250, "sure": True}
 class Answer:
     """One stream on its way, shared by its readers."""
 
-    number: int
     key: str
     model: str
     script: dict[str, Any]
@@ -61,13 +60,18 @@ class Answer:
         self.ids.add(stream_id)
         self.known.set()
 
+    def spare_if_unasked(self) -> None:
+        """Forget a fault that was over before anybody asked for the answer."""
+        if all(told.began_s is None for told in self.transcripts):
+            self.struck_s = None
+
     def strike(self, at_s: float) -> None:
         """Note that a fault comes over it now, unless it has ended."""
         if self.struck_s is None and not self.ended:
             self.struck_s, self.struck_index = at_s, len(self.transcripts[0].events) if self.transcripts else 0
 
 
-def make_answer(number: int, key: str, rng: random.Random, pace: tuple[int, float]) -> Answer:
+def make_answer(key: str, rng: random.Random, pace: tuple[int, float]) -> Answer:
     """Return a random answer of about so many tokens at so many a second: sometimes it thinks, or calls a tool."""
     tokens, per_second = pace
     tokens = rng.randint(round(tokens * 0.9), tokens)
@@ -84,4 +88,4 @@ def make_answer(number: int, key: str, rng: random.Random, pace: tuple[int, floa
         options["max_delay_ms"] = 100
     if rng.random() < 0.1:
         options["when_abandoned"] = {"cancel_after_s": 60}
-    return Answer(number, key, rng.choice(MODELS), script, expected, options)
+    return Answer(key, rng.choice(MODELS), script, expected, options)

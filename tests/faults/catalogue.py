@@ -89,7 +89,7 @@ async def _redis_kill(now: Round) -> None:
         now.stand.redis.kill()
         await pause(now.rng.uniform(0, 1.5))
         now.stand.redis.start()
-        await pause(now.rng.uniform(0.5, 5) if now.answers[0].ended else 0.5)
+        await pause(now.rng.uniform(0.2, 1.5))
 
 
 async def _redis_lose(now: Round) -> None:

@@ -81,6 +81,8 @@ class Transcript:
 
     mode: str
     expected: Expected
+    began_s: float | None = None
+    """When the reader asked for the first time."""
     events: list[Told] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     duplicates: int = 0
@@ -213,7 +215,11 @@ class Transcript:
             self.problems.append(f"was told {len(mine)} events where the log has other {len(whole)}")
 
     def silence_after(self, at_s: float) -> float | None:
-        """Return the longest time without an event from ``at_s`` on; nothing if nothing came any more."""
+        """Return the longest time without an event from ``at_s`` on, or from when the reader asked if that was later.
+
+        Nothing if nothing came any more.
+        """
+        at_s = max(at_s, self.began_s or at_s)
         later = [event.at_s for event in self.events if event.at_s >= at_s]
         pairs = zip([at_s, *later], later, strict=False)
         return max((after - before for before, after in pairs), default=None)

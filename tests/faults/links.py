@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import socket
 import struct
 from collections.abc import Callable, Sequence
@@ -38,15 +37,14 @@ class Fate:
 class Link:
     """A listener on a port of its own whose connections lead to whichever of ``targets`` answers first."""
 
-    def __init__(self, targets: Callable[[], Sequence[int]], rng: random.Random | None = None) -> None:
-        """Take what returns the loopback ports to try; with ``rng`` they are tried in random order."""
+    def __init__(self, targets: Callable[[], Sequence[int]]) -> None:
+        """Take what returns the loopback ports to try, in this order."""
         self.port = 0
         self.struck = 0
         """Connections whose fate has come over them."""
         self.draw: Callable[[], Fate | None] | None = None
         """Gives each new connection its fate."""
         self._targets = targets
-        self._rng = rng
         self._wires: set[_Wire] = set()
         self._open = asyncio.Event()
         self._open.set()
@@ -110,12 +108,9 @@ class Link:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection until its end."""
-        ports = list(self._targets())
-        if self._rng is not None:
-            self._rng.shuffle(ports)
         fate = self.draw() if self.draw is not None else None
         await self._open.wait()
-        for port in ports:
+        for port in self._targets():
             try:
                 far = await _connect(port, small=fate is not None and fate.kind == "slow")
             except OSError:

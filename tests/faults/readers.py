@@ -55,11 +55,13 @@ class Reader:
         """Read until the end. ``relays`` are ports, ``front`` the port of whichever relay lives."""
         await pause(begins_s)
         if self.mode == "client":
+            self.transcript.began_s = asyncio.get_running_loop().time()
             await self._by_client(front)
             return
         reads = {"post": self._by_post, "events": self._by_events, "poll": self._by_poll, "wait": self._by_wait}
         if not self._starts and self.mode in ("events", "poll"):
             await self.answer.known.wait()
+        self.transcript.began_s = asyncio.get_running_loop().time()
         while not self.transcript.ended:
             self.at = self._next % len(relays)
             self._note_stream()

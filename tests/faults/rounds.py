@@ -129,7 +129,7 @@ class Round:
         The first is the one whose progress triggers it.
         """
         fault, rng = self.fault, self.rng
-        answers = [make_answer(number, f"{seed}/{number}", rng, fault.pace) for number in range(fault.streams)]
+        answers = [make_answer(f"{seed}/{number}", rng, fault.pace) for number in range(fault.streams)]
         tokens, per_second = fault.pace
         lasts_s = tokens / per_second if per_second else 1.0
         self.trigger = rng.randrange(tokens + 6)
@@ -162,6 +162,9 @@ class Round:
             told = first.transcripts[0]
             await eventually(lambda: len(told.events) >= self.trigger or told.ended, _TRIGGER_S, "the trigger")
         await self.fault.strike(self)
+        if self.fault.strike is not everybody:
+            for answer in self.answers:
+                answer.spare_if_unasked()
 
     def _note_hanging(self, hanging: set[asyncio.Task[None]]) -> None:
         """Count a reader that has not ended in time as one that has lost something."""

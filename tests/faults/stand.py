@@ -89,6 +89,7 @@ class Stand:
         self.front: Link
         """Leads to whichever relay lives."""
         self.keep_logs = False
+        self._turn = 0
 
     @property
     def nodes(self) -> list[Node]:
@@ -171,8 +172,8 @@ class Stand:
 
     def _live_ports(self) -> list[int]:
         """Return the wires to the relays that live, one after the other first."""
-        self.relays_turn = (getattr(self, "relays_turn", 0) + 1) % RELAYS
-        turned = self.relays[self.relays_turn :] + self.relays[: self.relays_turn]
+        self._turn = (self._turn + 1) % RELAYS
+        turned = self.relays[self._turn :] + self.relays[: self._turn]
         return [relay.outer.port for relay in turned if relay.service.running and not relay.unready]
 
     async def _relay(self, name: str, stack: AsyncExitStack) -> Node:
