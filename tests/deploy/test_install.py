@@ -56,10 +56,11 @@ def test_the_tests_are_preceded_by_every_linter(copy: Path) -> None:
 def test_a_second_run_goes_straight_to_the_program(copy: Path) -> None:
     """Until a lock file changes."""
     (copy / ".venv").mkdir()
-    (copy / ".venv" / "run.stamp").touch()
+    stamp = copy / ".venv" / "run.stamp"
+    stamp.touch()
     assert planned(copy, "run") == [".venv/bin/tailrace run"]
     changed = copy / "requirements" / "run.lock"
-    os.utime(changed, (later := changed.stat().st_mtime + 3600, later))
+    os.utime(changed, (later := stamp.stat().st_mtime + 3600, later))
     assert len(planned(copy, "run")) > 1
 
 
