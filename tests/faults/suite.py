@@ -60,10 +60,10 @@ class Suite:
             while (name := self._next()) and not problems:
                 seed = self._options.replay or f"{name}/{self._rounds[name]}/{self._options.seed}"
                 problems = await self._play(stand, name, seed)
-            problems += await self._told(await leftovers.found())
+            problems += self._told(await leftovers.found())
             if problems:
                 stand.keep_logs = True
-        problems += await self._told(leftovers.left_after_end())
+        problems += self._told(leftovers.left_after_end())
         return bool(problems)
 
     async def _play(self, stand: Stand, name: str, seed: str) -> list[str]:
@@ -82,7 +82,7 @@ class Suite:
         _say(f"{seed}: {len(outcome.struck)} struck, {time.monotonic() - began_s:.1f} s")
         if outcome.problems:
             _say(f"FAILED; to play it again: python -m tests.faults --replay {seed}")
-            await self._told(outcome.problems)
+            self._told(outcome.problems)
         return outcome.problems
 
     def _next(self) -> str:
@@ -98,7 +98,7 @@ class Suite:
     def _all_played(self) -> bool:
         return all(self._rounds[name] for name in self._options.faults)
 
-    async def _told(self, problems: list[str]) -> list[str]:
+    def _told(self, problems: list[str]) -> list[str]:
         """Print problems, the first few in full."""
         for problem in problems[:_MOST_SHOWN]:
             _say(f"  {problem}")
