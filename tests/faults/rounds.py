@@ -93,11 +93,13 @@ class Round:
             self.fault.prepare(self)
             tasks = self._start_readers(session)
             striking = asyncio.create_task(self._strike(), name="strike")
-            _, hanging = await asyncio.wait([*tasks, striking], timeout=_DEADLINE_S)
-            self._note_hanging(hanging)
-            for task in hanging:
-                task.cancel()
-            results = await asyncio.gather(*tasks, striking, return_exceptions=True)
+            try:
+                _, hanging = await asyncio.wait([*tasks, striking], timeout=_DEADLINE_S)
+                self._note_hanging(hanging)
+            finally:
+                for task in (*tasks, striking):
+                    task.cancel()
+                results = await asyncio.gather(*tasks, striking, return_exceptions=True)
             self.outcome.problems += [f"defect of the suite: {one!r}" for one in results if isinstance(one, Exception)]
             self.outcome.problems += [f"{name} has ended" for name in self.stand.dead()]
             await self.stand.heal()
