@@ -32,6 +32,15 @@ def main() -> int:
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
+    except ExceptionGroup as group:  # answers that failed together, as when a part dies under them
+        failed, other = group.split(BenchError)
+        if other is not None or failed is None:
+            raise
+        first: BaseException = failed
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        print(f"bench: {first}", file=sys.stderr)
+        return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("bench: interrupted; everything it started has ended", file=sys.stderr)
         return _INTERRUPTED

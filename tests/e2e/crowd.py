@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import aiohttp
 
 from tests.messages_script import token
+from tests.support import free_port
 from tests.support_services import Service
 from tests.support_sse import SseEvent, SseReader
 
 MODEL = "wire"
 _RECONNECT_S = 0.1
+_PORT_RACES = 3
 
 
 def environment(redis_url: str, provider_url: str, **more: str) -> dict[str, str]:
@@ -148,6 +150,20 @@ class Crowd:
             assert offsets == sorted(set(offsets)), follower.stream_id
             assert [end["status"] for end in follower.kinds("end")] == ["completed"], follower.stream_id
             assert attempts in (None, len(follower.kinds("attempt"))), follower.stream_id
+
+
+async def watched_worker(start: Callable[..., Service], env: Mapping[str, str]) -> tuple[Service, int]:
+    """Start a worker, and return it, ready, with the port of its metrics: another one if the first was taken."""
+    for _race in range(_PORT_RACES):
+        port = free_port()
+        worker = start(**env, TAILRACE_WORKER_METRICS_PORT=str(port))
+        try:
+            return await worker.ready(30), port
+        except AssertionError:
+            if "cannot be listened on" not in worker.output():
+                raise
+    message = "no port was free for long enough"
+    raise AssertionError(message)
 
 
 async def start_refused(session: aiohttp.ClientSession, relay: Service, body: dict[str, Any]) -> bool:

@@ -10,11 +10,11 @@ import aiohttp
 import pytest
 
 from tests.conftest import StartRedis, StartService
-from tests.e2e.crowd import Crowd, environment, request, said
+from tests.e2e.crowd import Crowd, environment, request, said, watched_worker
 from tests.e2e.wire import Wire
 from tests.messages_script import Script
 from tests.messages_server import MessagesServer
-from tests.support import eventually, free_port
+from tests.support import eventually
 from tests.support_services import Service
 
 LEASE_S = 1.5
@@ -51,27 +51,27 @@ async def test_a_worker_that_is_cut_off_stops_its_provider_calls_after_detached_
     provider: MessagesServer,
 ) -> None:
     """Both directions stall and no connection breaks: others take over after a lease, and the first call is ended."""
-    server, port = redis_server(), free_port()
-    async with Wire(server.port) as wire:
+    server = redis_server()
+    async with Wire(server.port) as one, Wire(server.port) as other:
         env = environment(server.url, provider.base_url, TAILRACE_DETACHED_S=str(DETACHED_S))
-        relay = await relay_process(**env).ready()
-        through = env | {"TAILRACE_REDIS_URL": f"redis://127.0.0.1:{wire.port}/0"}
-        through |= {"TAILRACE_WORKER_METRICS_PORT": str(port), "TAILRACE_REDIS_TIMEOUT_S": "0.5"}
-        await worker_process(**through).ready()
+        env |= {"TAILRACE_REDIS_TIMEOUT_S": "0.5"}
+        relay = relay_process(**env)
+        wires = [one, other]
+        workers = [worker_process(**env | {"TAILRACE_REDIS_URL": wire.url}) for wire in wires]
+        for part in (relay, *workers):
+            await part.ready(30)
         async with Crowd(session, [relay]) as crowd:
             await crowd.start(1, request(tokens=160, per_second=20))
             await eventually(lambda: crowd.have(5), 20)
-            await worker_process(**env).ready()
-            wire.freeze()
+            wires[_owner(workers)].freeze()
             frozen_s = time.monotonic()
             await eventually(lambda: len(provider.calls) == 2, 10)
-            assert time.monotonic() - frozen_s < DETACHED_S
+            assert time.monotonic() - frozen_s < DETACHED_S, "others wait for the lease, not for the call to stop"
             await asyncio.wait_for(provider.calls[0].disconnected.wait(), DETACHED_S + 3)
             assert time.monotonic() - frozen_s > DETACHED_S * 0.8
             await crowd.ended(30)
             crowd.check_whole(said(160), attempts=2)
-            wire.thaw()
-        assert [call.disconnected.is_set() for call in provider.calls] == [True, False]
+    assert [call.disconnected.is_set() for call in provider.calls] == [True, False]
 
 
 async def test_a_worker_that_is_cut_off_reads_no_further_than_its_buffer(
@@ -91,7 +91,7 @@ async def test_a_worker_that_is_cut_off_reads_no_further_than_its_buffer(
     async with Wire(server.port) as wire:
         env = environment(server.url, provider.base_url, TAILRACE_DETACHED_S="60", TAILRACE_BUFFER_BYTES="100000")
         relay = await relay_process(**env).ready()
-        await worker_process(**env | {"TAILRACE_REDIS_URL": f"redis://127.0.0.1:{wire.port}/0"}).ready()
+        await worker_process(**env | {"TAILRACE_REDIS_URL": wire.url}).ready()
         async with Crowd(session, [relay]) as crowd:
             await crowd.start(1, request(tokens=1, per_second=0))
             await eventually(lambda: bool(provider.calls), 20)
@@ -114,16 +114,14 @@ async def test_a_worker_that_was_paused_stops_its_provider_call_as_soon_as_it_ru
     provider: MessagesServer,
 ) -> None:
     """While both workers reach Redis, no two of them run one stream's call for longer than a lease; it is counted."""
-    server, ports = redis_server(), [free_port(), free_port()]
-    env = environment(server.url, provider.base_url)
+    env = environment(redis_server().url, provider.base_url)
     relay = await relay_process(**env).ready()
-    workers = [worker_process(**env, TAILRACE_WORKER_METRICS_PORT=str(port)) for port in ports]
-    for worker in workers:
-        await worker.ready()
+    watched = [await watched_worker(worker_process, env) for _ in range(2)]
+    workers, ports = [worker for worker, _port in watched], [port for _worker, port in watched]
     async with Crowd(session, [relay]) as crowd:
         await crowd.start(1, request(tokens=120, per_second=20))
         await eventually(lambda: crowd.have(5), 20)
-        owner = next(number for number, worker in enumerate(workers) if _has_started(worker))
+        owner = _owner(workers)
         workers[owner].pause()
         await eventually(lambda: len(provider.calls) == 2, 10)
         assert not provider.calls[0].disconnected.is_set(), "it is still open, though nobody reads it"
@@ -138,8 +136,10 @@ async def test_a_worker_that_was_paused_stops_its_provider_call_as_soon_as_it_ru
     assert await false_takeovers(session, ports[1 - owner]) == {}
 
 
-def _has_started(worker: Service) -> bool:
-    return any(event["event"] == "attempt.started" for event in worker.events())
+def _owner(workers: list[Service]) -> int:
+    """Return which of the workers has begun the only attempt."""
+    started = [any(event["event"] == "attempt.started" for event in worker.events()) for worker in workers]
+    return started.index(True)
 
 
 class _Still:

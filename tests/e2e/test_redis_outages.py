@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.conftest import StartRedis, StartService
-from tests.e2e.crowd import Crowd, environment, request, said, start_refused
+from tests.e2e.crowd import Crowd, environment, request, said, start_refused, watched_worker
 from tests.messages_script import Script
 from tests.messages_server import MessagesServer
 from tests.support import eventually, free_port
@@ -60,15 +60,14 @@ Build = Callable[..., Awaitable[Stand]]
 
 @pytest.fixture
 def build(relay_process: StartService, worker_process: StartService, provider: MessagesServer) -> Build:
-    """Give what starts relays and workers, ``each`` so many, on the Redis at a URL and with further settings."""
+    """Give what starts relays and workers on the Redis at a URL, with further settings."""
 
-    async def made(redis_url: str, each: int = 2, **more: str) -> Stand:
+    async def made(redis_url: str, relays: int = 2, workers: int = 2, **more: str) -> Stand:
         env = environment(redis_url, provider.base_url, **more)
-        relays = [relay_process(**env) for _ in range(each)]
-        workers = [worker_process(**env) for _ in range(each)]
-        for part in (*relays, *workers):
+        stand = Stand([relay_process(**env) for _ in range(relays)], [worker_process(**env) for _ in range(workers)])
+        for part in stand.parts:
             await part.ready(30)
-        return Stand(relays, workers)
+        return stand
 
     return made
 
@@ -95,13 +94,17 @@ async def longest_gap_s(session: aiohttp.ClientSession, port: int) -> float:
 
 
 async def test_two_hundred_streams_outlive_a_killed_redis_without_another_provider_call(
-    session: aiohttp.ClientSession, redis_server: StartRedis, provider: MessagesServer, build: Build
+    session: aiohttp.ClientSession,
+    redis_server: StartRedis,
+    provider: MessagesServer,
+    build: Build,
+    worker_process: StartService,
 ) -> None:
     """SIGKILL, and a start from the AOF 5 s later: the providers are read meanwhile, and every reader has it all."""
-    server, ports = redis_server(), [free_port(), free_port()]
-    stand = await build(server.url, TAILRACE_WORKER_METRICS_PORT=str(ports[0]), each=1)
-    other = await build(server.url, TAILRACE_WORKER_METRICS_PORT=str(ports[1]), each=1)
-    stand = Stand([*stand.relays, *other.relays], [*stand.workers, *other.workers])
+    server = redis_server()
+    relays = (await build(server.url, workers=0)).relays
+    watched = [await watched_worker(worker_process, environment(server.url, provider.base_url)) for _ in range(2)]
+    stand = Stand(relays, [worker for worker, _port in watched])
     async with Crowd(session, stand.relays) as crowd:
         await crowd.start(200, request(tokens=70, per_second=6))
         await eventually(lambda: crowd.have(3), 30)
@@ -113,7 +116,7 @@ async def test_two_hundred_streams_outlive_a_killed_redis_without_another_provid
         await crowd.ended(60)
         crowd.check_whole(said(70))
     check_provider(provider, 200)
-    assert max([await longest_gap_s(session, port) for port in ports]) <= 2.5
+    assert max([await longest_gap_s(session, port) for _worker, port in watched]) <= 2.5
     stand.check_alive()
 
 
@@ -123,7 +126,8 @@ async def test_fifty_streams_outlive_a_failover(
 ) -> None:
     """Three Sentinels promote a replica: what it had not received is written again, and nobody is taken over."""
     async with SentinelSet(tmp_path, password=PASSWORD) as servers:
-        stand = await build(servers.url)
+        # A long lease: this is about the failover, not about a worker that a busy machine lets starve meanwhile.
+        stand = await build(servers.url, TAILRACE_LEASE_S="5")
         async with Crowd(session, stand.relays) as crowd:
             await crowd.start(50, request(tokens=90, per_second=10))
             await eventually(lambda: crowd.have(5), 30)
@@ -203,8 +207,8 @@ async def test_a_log_that_lost_what_its_reader_has_is_repaired_by_its_worker(
     session: aiohttp.ClientSession, redis_server: StartRedis, provider: MessagesServer, build: Build
 ) -> None:
     """Redis comes back without its last second, or even without the claim and the stream; the worker has it all."""
-    server = redis_server()
-    stand = await build(server.url, each=1)
+    server = redis_server(appendfsync="no")
+    stand = await build(server.url, relays=1, workers=1)
     before = server.written_bytes
     async with Crowd(session, stand.relays) as crowd:
         await crowd.start(10, request(tokens=80, per_second=10))
@@ -231,9 +235,9 @@ async def test_what_redis_and_the_worker_have_both_lost_is_told_by_a_reset(
     lost: str,
 ) -> None:
     """Another attempt says something else in the lost entries' places: the reader is told, never given a mixture."""
-    server = redis_server()
+    server = redis_server(appendfsync="no")
     settings = {"TAILRACE_START_GRACE_S": "1", "TAILRACE_REDIS_TIMEOUT_S": "0.5"}
-    stand = await build(server.url, each=1, **settings)
+    stand = await build(server.url, relays=1, workers=1, **settings)
     stand.workers[0].pause()  # so that the stream is queued when its Redis is remembered
     first, second = "abcdefghij" * 20, "0123456789" * 20
     provider.say(Script(text=first, per_second=20), Script(text=second, per_second=100))

@@ -32,6 +32,11 @@ class Wire:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    @property
+    def url(self) -> str:
+        """The ``redis://`` URL of a Redis behind it."""
+        return f"redis://127.0.0.1:{self.port}/0"
+
     def freeze(self) -> None:
         """Pass nothing in either direction, also on new connections, and tell nobody."""
         self._open.clear()

@@ -51,7 +51,7 @@ class Losing:
 @pytest.fixture
 async def losing(redis_server: StartRedis) -> AsyncIterator[Losing]:
     """Give a stream that was just created."""
-    stream = Losing(redis_server())
+    stream = Losing(redis_server(appendfsync="no"))
     await stream.create()
     yield stream
     await stream.redis.aclose()
