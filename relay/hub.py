@@ -30,7 +30,8 @@ log = structlog.get_logger()
 _PING_S = 3.0
 _DEAD_S = 10.0
 """A connection that has brought nothing for this long, not even answers to pings, is taken as dead."""
-_GLANCE_BATCH = 500
+_GLANCE_BATCH = 100
+"""Streams looked at in one round trip. Many more cost more each, and hold up the loop for as long as all answers take."""
 
 
 class Feed:
