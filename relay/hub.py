@@ -31,7 +31,7 @@ _PING_S = 3.0
 _DEAD_S = 10.0
 """A connection that has brought nothing for this long, not even answers to pings, is taken as dead."""
 _GLANCE_BATCH = 100
-"""Streams looked at in one round trip. Many more cost more each, and hold up the loop for as long as all answers take."""
+"""Streams looked at in one round trip. Many more cost more each, and hold the loop up until all answers are read."""
 
 
 class Feed:
