@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from contextlib import suppress
 from typing import Self
 
 
 class Wire:
-    """``async with Wire(port) as wire``: connections to ``wire.port`` lead to ``port``, unless frozen."""
+    """``async with Wire(port) as wire``: connections to ``wire.port`` lead to ``port``, unless frozen.
+
+    It accepts by itself: ``asyncio.start_server`` of Python 3.11 loses a connection that comes while it is closed.
+    """
 
     def __init__(self, target_port: int) -> None:
         """Take the loopback port to lead to."""
@@ -17,20 +21,30 @@ class Wire:
         self._open = asyncio.Event()
         self._open.set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server
+        self._connections: set[socket.socket] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._listener: socket.socket
 
     async def __aenter__(self) -> Self:
         """Begin to listen."""
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
-        """Cut every connection and stop listening."""
-        self._server.close()
+        """Stop listening and cut every connection."""
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+        for connection in self._connections:  # also those whose task was cancelled before its first step
+            connection.close()
 
     @property
     def url(self) -> str:
@@ -45,27 +59,24 @@ class Wire:
         """Undo ``freeze``."""
         self._open.set()
 
-    def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
+    def _accept(self) -> None:
+        connection, _address = self._listener.accept()
+        connection.setblocking(False)
+        self._connections.add(connection)
+        task = asyncio.get_running_loop().create_task(self._carry(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_writer: asyncio.StreamWriter | None = None
+    async def _carry(self, connection: socket.socket) -> None:
+        await self._open.wait()
         with suppress(OSError):
-            try:
-                await self._open.wait()
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-                async with asyncio.TaskGroup() as group:
-                    ways = [(reader, far_writer), (far_reader, writer)]
-                    tasks = [group.create_task(self._pass(*way)) for way in ways]
-                    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                    for task in tasks:
-                        task.cancel()
-            finally:
-                writer.transport.abort()
-                if far_writer is not None:
-                    far_writer.transport.abort()
+            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            self._writers.add(far_writer)
+            reader, writer = await asyncio.open_connection(sock=connection)
+            self._writers.add(writer)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pass(reader, far_writer))
+                group.create_task(self._pass(far_reader, writer))
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -73,3 +84,4 @@ class Wire:
                 await self._open.wait()
                 writer.write(data)
                 await writer.drain()
+        writer.close()
