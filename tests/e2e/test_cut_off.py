@@ -10,14 +10,13 @@ import aiohttp
 import pytest
 
 from tests.conftest import StartRedis, StartService
-from tests.e2e.crowd import Crowd, environment, request, said
+from tests.e2e.crowd import Crowd, environment, request, said, watched_worker
 from tests.e2e.wire import Wire
 from tests.messages_script import Script
 from tests.messages_server import MessagesServer
 from tests.support import eventually
 from tests.support_services import Service
 
-LEASE_S = 1.5
 DETACHED_S = 4.0
 
 
@@ -104,6 +103,36 @@ async def test_a_worker_that_is_cut_off_reads_no_further_than_its_buffer(
             await crowd.ended(60)
             crowd.check_whole("x" * size * pieces + "w0")
     assert len(provider.calls) == 1
+
+
+async def test_a_worker_that_was_paused_stops_its_provider_call_as_soon_as_it_runs_again(
+    session: aiohttp.ClientSession,
+    redis_server: StartRedis,
+    relay_process: StartService,
+    worker_process: StartService,
+    provider: MessagesServer,
+) -> None:
+    """While both workers reach Redis, no two of them run one stream's call for longer than a lease; it is counted."""
+    env = environment(redis_server().url, provider.base_url)
+    relay = await relay_process(**env).ready()
+    watched = [await watched_worker(worker_process, env) for _ in range(2)]
+    workers, ports = [worker for worker, _port in watched], [port for _worker, port in watched]
+    async with Crowd(session, [relay]) as crowd:
+        await crowd.start(1, request(tokens=120, per_second=20))
+        await eventually(lambda: crowd.have(5), 20)
+        owner = _owner(workers)
+        workers[owner].pause()
+        await eventually(lambda: len(provider.calls) == 2, 10)
+        assert not provider.calls[0].disconnected.is_set(), "it is still open, though nobody reads it"
+        workers[owner].resume()
+        await asyncio.wait_for(provider.calls[0].disconnected.wait(), 5)  # its next append or renewal tells it
+        await crowd.ended(30)
+        crowd.check_whole(said(120), attempts=2)
+    assert [one["reason"] for one in crowd.followers[0].kinds("attempt")] == ["first", "lease_expired"]
+    assert (await workers[owner].event("attempt.lost"))["why"] == "fenced"
+    told = await eventually(lambda: false_takeovers(session, ports[owner]), 5, "the old owner counts it")
+    assert told == {"silent": 1.0}
+    assert await false_takeovers(session, ports[1 - owner]) == {}
 
 
 def _owner(workers: list[Service]) -> int:
