@@ -17,6 +17,7 @@ from tests.messages_server import MessagesServer
 from tests.support import eventually
 from tests.support_services import Service
 
+
 DETACHED_S = 4.0
 
 
