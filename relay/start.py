@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import structlog
 
 from shared import keys
-from shared.admission import Admission, Applicant
+from shared.admission import Admission, Admitted, Applicant
 from shared.entry import Entry, encode_blob
 from shared.errors import ConflictError, InvalidRequestError, LimitError, OverloadedError, UnknownModelError
 from shared.events import StartEvent
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 
 FIRST_ENTRY = EntryId(0, 1)
 MAX_KEY_LENGTH = 256
+_UNSETTLED_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Starter:
         body = request.model_dump_json(exclude_unset=True)
         body_hash = hashlib.sha256(body.encode()).hexdigest()
         applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash)
-        admitted = await self._admission.admit(applicant)
+        admitted = await self._admit(applicant)
         if admitted.status == "tenant full":
             message = "this API key has as many queued and running streams as it may have; wait for one to end"
             raise LimitError(message, retry_after_s=2)
@@ -74,11 +76,28 @@ class Starter:
         if attached and (record := await self._log.record(admitted.stream_id)) and record.status != "queued":
             return Started(admitted.stream_id, attached=True)
         remembered = "" if idempotency_key is None else keys.idempotency(tenant, idempotency_key)
-        await self._create(admitted.stream_id, self._record(tenant, request, name, model, remembered), new=not attached)
+        record = replace(
+            self._record(tenant, request, name, model),
+            idempotency=remembered,
+            body_hash=body_hash if remembered else "",
+        )
+        await self._create(admitted.stream_id, record, new=not attached)
         await self._jobs.enqueue(admitted.stream_id, 1)
         STREAMS_STARTED.inc()
         log.info("stream.started", stream=admitted.stream_id, tenant=tenant, model=name, attached=attached)
         return Started(admitted.stream_id, attached)
+
+    async def _admit(self, applicant: Applicant) -> Admitted:
+        """Admit the stream; after a restart or failover of Redis, once it is certain what its key stands for."""
+        deadline_s = time.monotonic() + 2 * self._settings.lease_s
+        while (admitted := await self._admission.admit(applicant)).status == "unsettled":
+            if time.monotonic() > deadline_s:
+                message = (
+                    "Redis has just restarted, and this Idempotency-Key cannot be looked up yet; try again shortly"
+                )
+                raise OverloadedError(message, retry_after_s=1)
+            await asyncio.sleep(_UNSETTLED_S)
+        return admitted
 
     def _model_of(self, request: StreamRequest) -> tuple[str, Model]:
         """Return the model the request names or the default. Raises ``UnknownModelError``."""
@@ -96,7 +115,7 @@ class Starter:
             raise UnknownModelError(message)
         return name, model
 
-    def _record(self, tenant: str, request: StreamRequest, name: str, model: Model, remembered: str) -> Record:
+    def _record(self, tenant: str, request: StreamRequest, name: str, model: Model) -> Record:
         """Return the record of a new stream."""
         asked = request.max_tokens or min(self._settings.max_tokens_default, model.max_tokens)
         when = request.when_abandoned
@@ -110,7 +129,6 @@ class Starter:
             metadata=request.metadata,
             request=request.model_dump_json(exclude_none=True).encode(),
             when_abandoned_s=when.cancel_after_s if isinstance(when, CancelAfter) else limits[when],
-            idempotency=remembered,
         )
 
     async def _create(self, stream_id: str, record: Record, *, new: bool) -> None:

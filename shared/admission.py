@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,9 +26,12 @@ class Applicant:
 
 @dataclass(frozen=True)
 class Admitted:
-    """``repeated`` names the stream that the idempotency key started before, and its body's hash."""
+    """``repeated`` names the stream that the idempotency key started before, and its body's hash.
 
-    status: Literal["admitted", "repeated", "tenant full", "full"]
+    ``unsettled``: Redis may just have lost the key, and the stream's worker is about to restore it: ask again.
+    """
+
+    status: Literal["admitted", "repeated", "unsettled", "tenant full", "full"]
     stream_id: str = ""
     body_hash: str = ""
 
@@ -40,6 +44,7 @@ class Admission:
         self._redis = redis
         self._settings = settings
         self._running_ms = round(settings.running_ttl_s * 1000)
+        self._ended_ms = round(settings.ttl_s * 1000)
         self._index_ms = round((settings.running_ttl_s + settings.tombstone_s) * 1000)
 
     async def admit(self, applicant: Applicant) -> Admitted:
@@ -53,7 +58,7 @@ class Admission:
         answer = await run_script(
             self._redis,
             "admit",
-            (keys.LEASES, keys.tenant_active(applicant.tenant), index, remembered, keys.APPLICANTS),
+            (keys.LEASES, keys.tenant_active(applicant.tenant), index, remembered, keys.APPLICANTS, keys.HISTORY),
             (
                 applicant.stream_id,
                 f"{applicant.stream_id} {applicant.body_hash}",
@@ -63,6 +68,7 @@ class Admission:
                 self._settings.max_active_per_tenant,
                 self._settings.max_active,
                 applicant.tenant,
+                round(self._settings.lease_s * 1000),
             ),
         )
         status = answer[0].decode()
@@ -71,6 +77,21 @@ class Admission:
             return Admitted("repeated", stream_id, body_hash)
         return Admitted(status, applicant.stream_id, applicant.body_hash)
 
+    async def restore(self, streams: Iterable[tuple[str, Record]], *, ended: bool) -> None:
+        """Put back what Redis may have lost of streams that are being written, or have ended a moment ago.
+
+        Their idempotency keys, so that a repeated request does not start another stream, and the tenants' indexes.
+        """
+        kept_ms = self._ended_ms if ended else self._running_ms
+        pipe = self._redis.pipeline(transaction=False)
+        for stream_id, record in streams:
+            if record.idempotency:
+                pipe.set(record.idempotency, f"{stream_id} {record.body_hash}", nx=True, px=kept_ms)
+            index = keys.tenant_streams(record.tenant)
+            pipe.zadd(index, {stream_id: record.created_ms}, nx=True)
+            pipe.pexpire(index, self._index_ms)
+        await pipe.execute()
+
     async def release(self, stream_id: str, record: Record) -> None:
         """Take an ended stream out of the book; its idempotency key now lives as long as its log. Idempotent."""
         pipe = self._redis.pipeline(transaction=False)
@@ -78,7 +99,7 @@ class Admission:
         pipe.hdel(keys.APPLICANTS, stream_id)
         pipe.zrem(keys.tenant_active(record.tenant), stream_id)
         if record.idempotency:
-            pipe.pexpire(record.idempotency, round(self._settings.ttl_s * 1000))
+            pipe.pexpire(record.idempotency, self._ended_ms)
         await pipe.execute()
 
     async def withdraw(self, stream_id: str) -> None:

@@ -26,6 +26,8 @@ class Record:
     """Seconds without a viewer after which the stream is cancelled; None: never."""
     idempotency: str = ""
     """The Redis key that remembers the client's idempotency key, empty if it gave none."""
+    body_hash: str = ""
+    """What is remembered there of the request, to tell it from another one under the same key."""
     status: str = "queued"
     attempt: int = 0
     """The latest attempt's number: it only grows, but leaps where Redis may have lost attempts."""
@@ -57,6 +59,7 @@ class Record:
             "worker": self.worker,
             "cancel": self.cancel_ms,
             "ended_ms": self.ended_ms,
+            "body_hash": self.body_hash,
         }
         fields |= {name: value for name, value in later.items() if value}
         return [part for pair in fields.items() for part in pair]
@@ -76,6 +79,7 @@ class Record:
             request=text.get("request", b""),
             when_abandoned_s=float(abandoned) if abandoned else None,
             idempotency=text.get("idempotency", b"").decode(),
+            body_hash=text.get("body_hash", b"").decode(),
             status=text.get("status", b"queued").decode(),
             attempt=int(text.get("attempt", 0)),
             attempts=int(text.get("attempts", text.get("attempt", 0))),

@@ -105,13 +105,21 @@ class Keeper:
             log.exception("stream.unreadable", stream=stream_id)
 
     async def _note_server(self) -> None:
-        """Notice a restarted or failed-over Redis, even if no command of ours failed."""
+        """Notice a restarted or failed-over Redis, even if no command of ours failed, and repair its book."""
         server_run = (await self._queue.info("server"))["run_id"]
-        if server_run != self._server_run:
-            if self._server_run:
-                log.warning("worker.redis_restarted")
-            self._server_run = server_run
-            self._patient_until_s = time.monotonic() + self._parts.settings.lease_s
+        if server_run == self._server_run:
+            return
+        self._patient_until_s = time.monotonic() + self._parts.settings.lease_s
+        if self._server_run:
+            log.warning("worker.redis_restarted")
+            await self._restore_book()
+        self._server_run = server_run
+
+    async def _restore_book(self) -> None:
+        """Put back what Redis may have lost of the streams held here, so that a repeated request finds them."""
+        supervisor, restore = self._supervisor, self._parts.admission.restore
+        await restore([(one.stream_id, one.record) for one in supervisor.running.values()], ended=False)
+        await restore([(one.stream_id, one.record) for one, _ in supervisor.lingering.values()], ended=True)
 
     def _note_delay(self, since_s: float) -> None:
         """Be patient after a Redis that stood still: it has kept others from renewing, as it has kept us."""

@@ -1,12 +1,13 @@
 -- Admit a new stream on the queue Redis: answer a repeated idempotency key, check the limits, and note when the
 -- stream is offered to every worker should its job be lost.
 -- KEYS: leases, the tenant's active streams, the tenant's index, idempotency key (or the same as the index: none),
---       applicants
+--       applicants, the history of the data
 -- ARGV: stream id, "id hash" to keep under the key, start_grace_ms, running_ttl_ms, index_ttl_ms,
---       max active of the tenant, max active of all, tenant
--- Returns {"admitted"}, {"repeated", what the key holds}, {"tenant full"} or {"full"}.
-local time = redis.call('TIME')
-local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+--       max active of the tenant, max active of all, tenant, hold_ms: how long after a loss of data an unknown key
+--       may be one that was lost and comes back
+-- Returns {"admitted"}, {"repeated", what the key holds}, {"unsettled"}: ask again, {"tenant full"} or {"full"}.
+-- include history
+local now_ms = now()
 if KEYS[4] ~= KEYS[3] then
   local held = redis.call('GET', KEYS[4])
   if held then
@@ -15,6 +16,7 @@ if KEYS[4] ~= KEYS[3] then
     redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[4]))
     return {'repeated', held}
   end
+  if not settled(KEYS[6], tonumber(ARGV[9]), tonumber(ARGV[4]), now_ms) then return {'unsettled'} end
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now_ms)
 if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[6]) then return {'tenant full'} end

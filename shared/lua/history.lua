@@ -2,7 +2,7 @@
 -- (a restart, a failover): a reader may hold an offset of it, and would take what is written now for what it has.
 -- KEYS: none of its own
 -- ARGV: none of its own
--- Returns nothing by itself: it gives the script that includes it two functions.
+-- Returns nothing by itself: it gives the script that includes it functions.
 
 -- Return the name of the data's history: every restart, and every replica that takes over, begins another.
 local function history()
@@ -15,6 +15,19 @@ local function next_attempt(latest, known, created_ms, now_ms)
   if known == history() then return latest + 1 end
   local leap = 1000 + math.floor(math.max(now_ms - (tonumber(created_ms) or 0), 0) / 10)
   return math.max(latest, math.min(leap, 99000000)) + 1
+end
+
+-- Tell whether the history has lasted for `hold_ms`, as the hash `book` knows, or has never been another: only then is
+-- what is not there known to have never been there, and not lost a moment ago.
+local function settled(book, hold_ms, ttl_ms, now_ms)
+  local known = redis.call('HMGET', book, 'name', 'since_ms')
+  local since_ms = tonumber(known[2]) or 0
+  if known[1] ~= history() then
+    since_ms = known[1] and now_ms or 0
+    redis.call('HSET', book, 'name', history(), 'since_ms', since_ms)
+  end
+  redis.call('PEXPIRE', book, ttl_ms)
+  return now_ms - since_ms >= hold_ms
 end
 
 local function now()

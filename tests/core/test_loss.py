@@ -10,8 +10,10 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.events import AttemptEvent
 from shared.settings import Settings
-from tests.core.system import System, working
+from tests.conftest import StartRedis
+from tests.core.system import TENANT, System, request, working
 from tests.support import eventually
+from worker.outage import insist
 
 
 class PartError(Exception):
@@ -40,6 +42,27 @@ async def test_an_end_that_redis_has_lost_is_written_again_and_nobody_answers_tw
         assert (again, await system.events(stream_id)) == whole
         assert again.attempt == 1
     assert sum(isinstance(event, AttemptEvent) for event in whole[1]) == 1
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_an_idempotency_key_that_redis_has_lost_still_leads_to_its_stream(
+    redis_server: StartRedis, *, ended: bool
+) -> None:
+    """The key was written in the moment before the crash; a repeat waits until the stream's worker has put it back."""
+    server = redis_server(appendfsync="no")
+    asked = request(tokens=5 if ended else 2000, per_second=100)
+    settings = Settings(redis_url=server.url, sim=True, lease_s=0.6, linger_s=30, worker_drain_s=0.1)
+    async with Redis.from_url(server.url, retry_on_error=[ConnectionError]) as redis, working(settings) as worker:
+        system = System(redis, settings)
+        await system.starter.start(TENANT, request(tokens=1), "an earlier one")
+        kept_bytes = server.written_bytes
+        first = await system.starter.start(TENANT, asked, "lost")
+        held = worker.supervisor.lingering if ended else worker.supervisor.running
+        await eventually(lambda: first.stream_id in held)
+        server.lose_after(kept_bytes)
+        again = await insist(lambda: system.starter.start(TENANT, asked, "lost"), 5)
+        assert (again.stream_id, again.attached) == (first.stream_id, True)
+        assert first.stream_id in [found for found, _ in await system.admission.listed(TENANT, 1e15, 0, 10)]
 
 
 @pytest.mark.parametrize("turns", range(0, 24, 3))
