@@ -61,7 +61,8 @@ class Starter:
         name, model = self._model_of(request)
         body = request.model_dump_json(exclude_unset=True)
         body_hash = hashlib.sha256(body.encode()).hexdigest()
-        applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash)
+        record = self._record(tenant, request, name, model)
+        applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash, record.created_ms)
         admitted = await self._admit(applicant)
         if admitted.status == "tenant full":
             message = "this API key has as many queued and running streams as it may have; wait for one to end"
@@ -73,17 +74,15 @@ class Starter:
             message = "this Idempotency-Key was used for a different request; use a new key for a new request"
             raise ConflictError(message, stream_id=admitted.stream_id)
         attached = admitted.status == "repeated"
-        if attached and (record := await self._log.record(admitted.stream_id)) and record.status != "queued":
+        if attached and (found := await self._log.record(admitted.stream_id)) and found.status != "queued":
             return Started(admitted.stream_id, attached=True)
-        remembered = "" if idempotency_key is None else keys.idempotency(tenant, idempotency_key)
-        record = replace(
-            self._record(tenant, request, name, model),
-            idempotency=remembered,
-            body_hash=body_hash if remembered else "",
-        )
+        if idempotency_key is not None:
+            remembered = keys.idempotency(tenant, idempotency_key)
+            record = replace(record, created_ms=admitted.created_ms, idempotency=remembered, body_hash=body_hash)
         await self._create(admitted.stream_id, record, new=not attached)
         await self._jobs.enqueue(admitted.stream_id, 1)
-        STREAMS_STARTED.inc()
+        if not attached:
+            STREAMS_STARTED.inc()
         log.info("stream.started", stream=admitted.stream_id, tenant=tenant, model=name, attached=attached)
         return Started(admitted.stream_id, attached)
 

@@ -22,11 +22,12 @@ class Applicant:
     tenant: str
     idempotency_key: str | None
     body_hash: str
+    created_ms: int
 
 
 @dataclass(frozen=True)
 class Admitted:
-    """``repeated`` names the stream that the idempotency key started before, and its body's hash.
+    """``repeated`` names the stream that the idempotency key started before, its body's hash, and when that was.
 
     ``unsettled``: Redis may just have lost the key, and the stream's worker is about to restore it: ask again.
     """
@@ -34,6 +35,7 @@ class Admitted:
     status: Literal["admitted", "repeated", "unsettled", "tenant full", "full"]
     stream_id: str = ""
     body_hash: str = ""
+    created_ms: int = 0
 
 
 class Admission:
@@ -61,7 +63,7 @@ class Admission:
             (keys.LEASES, keys.tenant_active(applicant.tenant), index, remembered, keys.APPLICANTS, keys.HISTORY),
             (
                 applicant.stream_id,
-                f"{applicant.stream_id} {applicant.body_hash}",
+                _remembered(applicant.stream_id, applicant.body_hash, applicant.created_ms),
                 round(self._settings.start_grace_s * 1000),
                 self._running_ms,
                 self._index_ms,
@@ -73,9 +75,9 @@ class Admission:
         )
         status = answer[0].decode()
         if status == "repeated":
-            stream_id, body_hash = answer[1].decode().split(" ", 1)
-            return Admitted("repeated", stream_id, body_hash)
-        return Admitted(status, applicant.stream_id, applicant.body_hash)
+            stream_id, body_hash, created_ms = answer[1].decode().split(" ")
+            return Admitted("repeated", stream_id, body_hash, int(created_ms))
+        return Admitted(status, applicant.stream_id, applicant.body_hash, applicant.created_ms)
 
     async def restore(self, streams: Iterable[tuple[str, Record]], *, ended: bool) -> None:
         """Put back what Redis may have lost of streams that are being written, or have ended a moment ago.
@@ -86,7 +88,8 @@ class Admission:
         pipe = self._redis.pipeline(transaction=False)
         for stream_id, record in streams:
             if record.idempotency:
-                pipe.set(record.idempotency, f"{stream_id} {record.body_hash}", nx=True, px=kept_ms)
+                kept = _remembered(stream_id, record.body_hash, record.created_ms)
+                pipe.set(record.idempotency, kept, nx=True, px=kept_ms)
             index = keys.tenant_streams(record.tenant)
             pipe.zadd(index, {stream_id: record.created_ms}, nx=True)
             pipe.pexpire(index, self._index_ms)
@@ -126,3 +129,8 @@ class Admission:
     async def active(self) -> int:
         """Return how many streams are queued or running."""
         return int(await self._redis.zcard(keys.LEASES))
+
+
+def _remembered(stream_id: str, body_hash: str, created_ms: int) -> str:
+    """Return what is kept under an idempotency key: all that a repeat needs to make the very same stream again."""
+    return f"{stream_id} {body_hash} {created_ms}"

@@ -2,7 +2,7 @@
 -- stream is offered to every worker should its job be lost.
 -- KEYS: leases, the tenant's active streams, the tenant's index, idempotency key (or the same as the index: none),
 --       applicants, the history of the data
--- ARGV: stream id, "id hash" to keep under the key, start_grace_ms, running_ttl_ms, index_ttl_ms,
+-- ARGV: stream id, what to keep under the key, start_grace_ms, running_ttl_ms, index_ttl_ms,
 --       max active of the tenant, max active of all, tenant, hold_ms: how long after a loss of data an unknown key
 --       may be one that was lost and comes back
 -- Returns {"admitted"}, {"repeated", what the key holds}, {"unsettled"}: ask again, {"tenant full"} or {"full"}.

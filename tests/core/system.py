@@ -57,7 +57,7 @@ class System:
         now_ms = round(time.time() * 1000)
         body = request(**script).model_dump_json(exclude_none=True).encode()
         record = Record(TENANT, model, "sim", now_ms, 100, {}, body)
-        await self.admission.admit(Applicant(stream_id, TENANT, None, "hash"))
+        await self.admission.admit(Applicant(stream_id, TENANT, None, "hash", now_ms))
         start = StartEvent(stream_id, "sim", model, now_ms, 100)
         await self.log.create(stream_id, record, Entry(FIRST_ENTRY, encode_blob([start], now_ms)))
         await self.expire_lease(stream_id)

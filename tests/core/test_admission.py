@@ -8,6 +8,7 @@ from redis.exceptions import RedisError
 
 from shared import keys
 from shared.admission import Applicant
+from shared.events import StartEvent
 from shared.offset import new_stream_id
 from shared.settings import Settings
 from tests.conftest import StartRedis
@@ -45,17 +46,20 @@ async def test_a_repeated_start_is_offered_to_every_worker_again(redis: Redis, r
     system = System(redis, Settings(redis_url=redis_url, sim=True))
     stream_id = new_stream_id()
     body_hash = await _hash_of_start(system)
-    await system.admission.admit(Applicant(stream_id, TENANT, "once", body_hash))
+    await system.admission.admit(Applicant(stream_id, TENANT, "once", body_hash, 1_000))
     await system.admission.withdraw(stream_id)
     started = await system.starter.start(TENANT, request(tokens=1), "once")
     assert (started.stream_id, started.attached) == (stream_id, True)
+    first = (await system.events(stream_id))[0]
+    assert isinstance(first, StartEvent)
+    assert first.created_ms == 1_000, "who has read the start event already must find the same one"
     assert await redis.zscore(keys.LEASES, stream_id) is not None
 
 
 async def _hash_of_start(system: System) -> str:
     """Return the hash under which the request of the tests is remembered."""
     await system.starter.start(TENANT, request(tokens=1), "to see the hash")
-    found = await system.admission.admit(Applicant(new_stream_id(), TENANT, "to see the hash", ""))
+    found = await system.admission.admit(Applicant(new_stream_id(), TENANT, "to see the hash", "", 0))
     return found.body_hash
 
 
