@@ -1,8 +1,9 @@
-"""``python -m bench``: measures, prints the table and writes the JSON. See docs/performance.md."""
+"""``python -m bench``: measures, prints the table and writes JSON and a plot. See docs/performance.md."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import resource
 import signal
 import sys
@@ -10,28 +11,67 @@ from pathlib import Path
 
 import uvloop
 
-from bench.measure import measure
+from bench.families import FAMILIES
 from bench.plan import BenchError, Plan, parse_plan
-from bench.report import json_of, json_path, machine, text_of
-from bench.rows import rows_of
-from bench.stand import Stand
+from bench.plot import draw
+from bench.progress import tell
+from bench.report import Result, json_path, machine, result_of, text_of
+from bench.row import Family, Findings
 
-_START_S = 240.0
-"""For starting, warming up and ending."""
-_SLOWNESS = 5
-"""A machine this many times too slow for the plan is given up."""
+_FAILED = 1
+_MISSED = 2
 _INTERRUPTED = 130
 
 
 def main() -> int:
-    """Run the benchmark; return the exit code: 1, with a sentence, when it could not be carried out."""
+    """Run the benchmark; return the exit code: 2 when a target was missed, 1 when something was not measured."""
     plan = parse_plan(sys.argv[1:])
     try:
         _check_system()
-        uvloop.run(_run(plan, json_path(plan)))
+        path = json_path(plan)
+        result = uvloop.run(_run(plan))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
-        return 1
+        return _FAILED
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("bench: interrupted; everything it started has ended", file=sys.stderr)
+        return _INTERRUPTED
+    _write(result, path)
+    if result["failed"]:
+        return _FAILED
+    return _MISSED if any(row["missed"] for row in result["rows"]) else 0
+
+
+async def _run(plan: Plan) -> Result:
+    """Measure each family of rows in turn; one that cannot be measured does not keep the others from it.
+
+    SIGTERM ends it as Ctrl-C does: by cancelling it, so that all it started is ended.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    where = machine()
+    findings: dict[str, Findings] = {}
+    failed: dict[str, str] = {}
+    for family in FAMILIES:
+        if set(family.rows) & set(plan.only):
+            try:
+                findings[family.name] = await _measure(family, plan)
+            except BenchError as error:
+                failed[family.name] = str(error)
+                tell(f"{family.name}: {error}")
+    return result_of(plan, where, findings, failed)
+
+
+async def _measure(family: Family, plan: Plan) -> Findings:
+    """Measure one family within its time. Raises ``BenchError``."""
+    limit_s = family.limit_s(plan)
+    try:
+        async with asyncio.timeout(limit_s):
+            return await family.measure(plan)
+    except TimeoutError:
+        message = f"not done after {limit_s:.0f} s: this machine is too slow or too busy for this plan"
+        raise BenchError(message) from None
     except ExceptionGroup as group:  # answers that failed together, as when a part dies under them
         failed, other = group.split(BenchError)
         if other is not None or failed is None:
@@ -39,36 +79,19 @@ def main() -> int:
         first: BaseException = failed
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
-        print(f"bench: {first}", file=sys.stderr)
-        return 1
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("bench: interrupted; everything it started has ended", file=sys.stderr)
-        return _INTERRUPTED
-    return 0
+        raise BenchError(str(first)) from None
 
 
-async def _run(plan: Plan, path: Path) -> None:
-    """Measure and report. SIGTERM ends it as Ctrl-C does: by cancelling it, so that all it started is ended."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        async with asyncio.timeout(_deadline_s(plan)), Stand(plan).running() as stand:
-            where = machine(stand.redis_name)
-            measured = await measure(stand, plan)
-    except TimeoutError:
-        message = f"not done after {_deadline_s(plan):.0f} s: this machine is too slow or too busy for this plan"
-        raise BenchError(message) from None
-    rows = rows_of(measured, plan)
-    path.write_text(json_of(rows, measured, plan, where))  # noqa: ASYNC240 - nothing else runs any more
-    print(text_of(rows, measured, where))
-    print(f"bench: all of it is in {path}", file=sys.stderr)
-
-
-def _deadline_s(plan: Plan) -> float:
-    """Return the seconds after which the run is given up."""
-    loads_s = plan.rounds * 4 * (plan.seconds + plan.streams / plan.rate)
-    return _START_S + _SLOWNESS * (loads_s + plan.samples * 4 * 2 / plan.rate)
+def _write(result: Result, path: Path) -> None:
+    """Write the JSON and the plot, and print the report."""
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    print(text_of(result))
+    tell(f"all of it is in {path}")
+    picture = path.with_suffix(".svg")
+    if draw(result, picture):
+        tell(f"a plot of it is in {picture}")
+    else:
+        tell("no plot: matplotlib is not installed (it comes with the extra 'bench')")
 
 
 def _check_system() -> None:

@@ -9,24 +9,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-import msgspec
 import uvloop
 
 from bench.percentile import percentile
-from bench.plan import BenchError, Plan
+from bench.plan import BenchError
 from bench.stand import Stand
 from shared.models import Model
-from tailrace.local.environment import python_module
 
 _TARGET_MS = 100.0
 _DEADLINE_S = 600.0
@@ -37,37 +34,18 @@ _WAIT_BETWEEN_S = 0.0137
 """No multiple of a token's time, so that cancels come at all moments between two tokens."""
 
 
-class CancelStand(Stand):
-    """A provider, Redis, a worker and two relays."""
-
-    relays: tuple[str, str] = ("", "")
-    """Their URLs."""
-
-    async def _start_all(self) -> None:
-        provider_port = await self._start_helper("provider", "bench.provider")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            redis_port = probe.getsockname()[1]
-        await self._start("redis", self._redis_command(redis_port), b"eady to accept connections")
-        models = {
-            "bench": Model(provider="anthropic", base_url=f"http://127.0.0.1:{provider_port}", max_tokens=_FOR_EVER),
-            "silent": Model(provider="sim", max_tokens=_FOR_EVER),
-        }
-        settings = {
-            "ANTHROPIC_API_KEY": "bench",
-            "TAILRACE_REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
-            "TAILRACE_MODELS": json.dumps(
-                {name: model.model_dump(exclude_none=True) for name, model in models.items()}
-            ),
-            "TAILRACE_MAX_TOKENS_CAP": str(_FOR_EVER),
-            "TAILRACE_WORKER_SLOTS": str(_SLOTS),
-            "TAILRACE_PORT": "0",
-        }
-        await self._start("worker", python_module("worker"), b"worker.ready", settings)
-        self.relays = (await self._start_relay("near", settings), await self._start_relay("far", settings))
-
-    async def _start_relay(self, name: str, settings: dict[str, str]) -> str:
-        line = await self._start(name, python_module("relay"), b"relay.listening", settings)
-        return str(msgspec.json.decode(line)["url"])
+async def start_relays(stand: Stand) -> tuple[str, str]:
+    """Start a provider, Redis, a worker and two relays; return the relays' URLs. Raises ``BenchError``."""
+    await stand.provider()
+    await stand.redis()
+    stand.models = {
+        "endless": Model(provider="anthropic", base_url=stand.provider_url, max_tokens=_FOR_EVER),
+        "silent": Model(provider="sim", max_tokens=_FOR_EVER),
+    }
+    stand.settings["TAILRACE_MAX_TOKENS_CAP"] = str(_FOR_EVER)
+    await stand.worker(slots=_SLOTS)
+    near, far = await stand.relay("near"), await stand.relay("far")
+    return f"http://127.0.0.1:{near}", f"http://127.0.0.1:{far}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +71,7 @@ def _body(model: str, **script: float) -> dict[str, Any]:
     return {"model": model, "max_tokens": _FOR_EVER, "messages": [{"role": "user", "content": json.dumps(script)}]}
 
 
-RUNNING = _body("bench", tokens=_FOR_EVER // 10, per_second=50)
+RUNNING = _body("endless", tokens=_FOR_EVER // 10, per_second=50)
 SILENT = _body("silent", tokens=1, first_token_ms=600_000)
 MOMENTS = (
     When("mid-stream", RUNNING, "delta", 5),
@@ -181,16 +159,15 @@ async def measure(samples: int, load: int) -> dict[str, Waits]:
     measured: dict[str, Waits] = {}
     connector = aiohttp.TCPConnector(limit=0)
     async with (
-        CancelStand(replace(Plan(), samples=samples)).running() as stand,
+        Stand().running() as stand,
         aiohttp.ClientSession(connector=connector) as session,
     ):
-        run = Run(session, stand.relays)
+        run = Run(session, await start_relays(stand))
         async with run.others(RUNNING, load):
             for when in MOMENTS[:2]:
                 measured[when.title] = await run.measure(when, samples)
             async with run.others(SILENT, _SLOTS - load):  # the worker is full: what comes now has to wait
                 measured[MOMENTS[2].title] = await run.measure(MOMENTS[2], samples)
-        await stand.check()
     return measured
 
 

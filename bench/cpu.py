@@ -1,4 +1,4 @@
-"""CPU time of processes, read from ``/proc``, where the kernel counts it in ticks of 10 ms."""
+"""CPU time and memory of processes, read from ``/proc``, where the kernel counts it in ticks of 10 ms."""
 
 from __future__ import annotations
 
@@ -55,3 +55,19 @@ def _children(pid: int) -> list[int]:
     except OSError:  # it has just ended
         return []
     return [int(child) for text in lists for child in text.split()]
+
+
+def rss_bytes(pid: int) -> int:
+    """Return the memory that a process has in use (its resident set); 0 when it is not there."""
+    try:
+        pages = int((_PROC / str(pid) / "statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def pin(pids: Iterable[int], cpus: Iterable[int]) -> None:
+    """Have all threads of the processes and of all they have started run on these CPUs alone, and what they start."""
+    for pid in family(pids):
+        for task in list((_PROC / str(pid) / "task").iterdir()):
+            os.sched_setaffinity(int(task.name), cpus)

@@ -25,6 +25,9 @@ class Reading:
     first_s: float | None = None
     last_s: float = 0.0
     tokens: int = 0
+    received_bytes: int = 0
+    """All that came, heads and framing too."""
+    whole: bool = False
     end: bytes = b""
     """What came last: it mostly says why, where tokens are missing."""
     gaps_s: list[float] = field(default_factory=list)
@@ -69,6 +72,7 @@ class Reader(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Count the tokens in ``data``."""
         now_s = time.perf_counter()
+        self._reading.received_bytes += len(data)
         if self._body is None:
             self._head += data
             if (parted := split_head(self._head)) is None:
@@ -83,6 +87,7 @@ class Reader(asyncio.Protocol):
             self._reading.note(count, now_s)
         self._reading.end = piece or self._reading.end
         if self._body.complete and not self.done.done():
+            self._reading.whole = True
             self.done.set_result(self._reading)
 
     def _fail(self, problem: str) -> None:

@@ -1,27 +1,36 @@
-"""The result as a person reads it, in Markdown, and as a program does, in JSON."""
+"""A result as a program reads it, in JSON, and as a person does, in Markdown: ``python -m bench.report FILE.json``."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
+import sys
+import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from bench.measure import LoadResult, Measured
+from bench import names
 from bench.plan import RESULTS, BenchError, Plan
-from bench.rows import Row
+from bench.row import Findings
+from bench.stand import redis_server
 
 _CALM = 0.5
 """Other people's load per CPU, up to which a machine counts as ours."""
 
+Result = dict[str, Any]
 
-def machine(redis_name: str) -> dict[str, Any]:
-    """Return what the numbers depend on, and how busy the machine is with other things; ask before the run."""
+
+def machine() -> Result:
+    """Return what the numbers depend on, and how busy the machine is with other things; ask before the run.
+
+    Raises ``BenchError`` where there is no Redis.
+    """
+    with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as directory:
+        redis_name = redis_server(Path(directory)).name
     return {
         "cpus": os.cpu_count(),
         "load_1m": round(os.getloadavg()[0], 2),
@@ -32,56 +41,65 @@ def machine(redis_name: str) -> dict[str, Any]:
     }
 
 
-def text_of(rows: Sequence[Row], measured: Measured, where: dict[str, Any]) -> str:
+def result_of(plan: Plan, where: Result, findings: Mapping[str, Findings], failed: Mapping[str, str]) -> Result:
+    """Return everything, samples included, as JSON has it. ``failed`` says why families have no findings."""
+    rows = [row for found in findings.values() for row in found.rows]
+    rows.sort(key=lambda row: names.ROW_NAMES.index(row.name))
+    return {
+        "machine": where,
+        "plan": asdict(plan) | {"json_path": None},
+        "rows": [asdict(row) | {"missed": row.missed} for row in rows],
+        "failed": dict(failed),
+        "tables": [asdict(table) for found in findings.values() for table in found.tables],
+        "measured": {name: found.data for name, found in findings.items()},
+    }
+
+
+def text_of(result: Result) -> str:
     """Return the report."""
+    where, plan = result["machine"], result["plan"]
+    system = f"Python {where['python']}, {where['redis']}, Linux {where['kernel']}, {where['cpus']} CPUs"
+    how = f"load before the run {where['load_1m']:g}, {plan['rounds']} rounds, scale {plan['scale']:g}"
     lines = [
-        f"Python {where['python']}, {where['redis']}, {where['cpus']} CPUs, load before the run {where['load_1m']:g}",
+        f"{where['at']}: {system}; {how}.",
         "",
-        *_table(("what", "Tailrace", "against", "", "difference", "target"), map(_cells, rows)),
-        "",
-        *_table(
-            ("load", "CPU per token, us (least-most)", "of it", "steady", "gap between tokens, p99", "not counted, us"),
-            (_load_cells(results) for results in measured.loads.values()),
-        ),
+        *_table(("row", "what", "Tailrace", "against", "", "reached", "target"), map(_cells, result["rows"])),
     ]
+    for table in result["tables"]:
+        lines += ["", f"{table['title']}:", "", *_table(table["head"], table["lines"])]
+    if result["failed"]:
+        lines += ["", *(f"Not measured, {name}: {why}" for name, why in result["failed"].items())]
     if where["load_1m"] > _CALM * where["cpus"]:
         lines += ["", "The machine was busy with other things: trust the ratios rather than the numbers."]
     return "\n".join(lines)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    reached = _amount(row, row.reached)
-    target = "" if row.target is None else f"at most {_amount(row, row.target)}{': missed' if row.missed else ''}"
-    ours, theirs = (_figure(value, row.unit) for value in (row.ours, row.theirs))
-    return row.what, ours, row.against, theirs, reached, target
+def _cells(row: Result) -> tuple[str, ...]:
+    target = ""
+    if row["target"] is not None:
+        how = "at least" if row["at_least"] else "at most"
+        target = f"{how} {_amount(row, row['target'], 0)}: {'missed' if row['missed'] else 'reached'}"
+    theirs = "" if row["theirs"] is None else _figure(row["theirs"], row["unit"])
+    ours, reached = _figure(row["ours"], row["unit"]), _amount(row, row["reached"], 1)
+    return row["name"], row["what"], ours, row["against"], theirs, reached, target
 
 
-def _amount(row: Row, value: float) -> str:
-    return f"{value:.2f}x" if row.kind == "ratio" else f"{value:+.1f} {row.unit}"
+def _amount(row: Result, value: float, more_digits: int) -> str:
+    match row["kind"]:
+        case "ratio":
+            return f"{value:.{1 + more_digits}f}x"
+        case "added":
+            return f"{value:+.{more_digits}f} {row['unit']}"
+        case _:
+            return f"{value:.{more_digits}f} {row['unit']}"
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{value:.1f} {unit}" if unit == "ms" else f"{value:.0f} {unit}"
+    digits = 1 if unit != "us" and value < 1000 and value % 1 else 0  # noqa: PLR2004 - four digits say enough
+    return f"{value:.{digits}f} {unit}".strip()
 
 
-def _load_cells(results: Sequence[LoadResult]) -> tuple[str, ...]:
-    load, us = results[0].load, [one.us_per_token for one in results]
-    parts = {
-        name: median(one.parts_cpu_s[name] / one.tokens * 1e6 for one in results) for name in results[0].parts_cpu_s
-    }
-    steady = [one.steady_us_per_token for one in results if one.steady_us_per_token is not None]
-    helpers = median(one.helpers_cpu_s / one.tokens * 1e6 for one in results)
-    return (
-        f"{load.target}, {load.streams} streams",
-        f"{median(us):.0f} ({min(us):.0f}-{max(us):.0f})",
-        ", ".join(f"{name} {part_us:.0f}" for name, part_us in parts.items()) if len(parts) > 1 else "",
-        f"{median(steady):.0f}" if steady else "",
-        f"{median(one.gap_p99_ms for one in results):.0f} ms",
-        f"{helpers:.0f}",
-    )
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return a Markdown table that is also straight in a terminal."""
     cells = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -101,17 +119,28 @@ def json_path(plan: Plan) -> Path:
     return path
 
 
-def json_of(rows: Sequence[Row], measured: Measured, plan: Plan, where: dict[str, Any]) -> str:
-    """Return everything, samples included."""
-    told = {
-        "machine": where,
-        "plan": asdict(plan) | {"json_path": None},
-        "rows": [asdict(row) | {"missed": row.missed} for row in rows],
-        "first_token_ms": measured.first_token_ms,
-        "loads": [
-            asdict(one) | {"us_per_token": one.us_per_token, "round": number}
-            for results in measured.loads.values()
-            for number, one in enumerate(results, 1)
-        ],
-    }
-    return json.dumps(told, indent=1) + "\n"
+def read_result(path: str) -> Result:
+    """Return a result that was written. Raises ``BenchError`` when the file holds none."""
+    try:
+        result = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        message = f"{path} cannot be read: {error}"
+        raise BenchError(message) from None
+    if not isinstance(result, dict) or not {"rows", "measured"} <= set(result):
+        message = f"{path} holds no result of the benchmark"
+        raise BenchError(message)
+    return result
+
+
+def main(path: str) -> int:
+    """Print the report of a result that was written; return the exit code."""
+    try:
+        print(text_of(read_result(path)))
+    except BenchError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2] or ["a result"]))

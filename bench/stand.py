@@ -14,8 +14,7 @@ from typing import Self
 
 import msgspec
 
-from bench.plan import BenchError, Plan
-from bench.target import DIRECT, PROXY, TAILRACE, TUTORIAL, Target
+from bench.plan import BenchError
 from shared.errors import ConfigurationError
 from shared.models import Model
 from tailrace.local.environment import foreign_environment, python_module
@@ -28,18 +27,21 @@ _KILLED_S = 10.0
 _END_SEEN_S = 0.5
 """A connection breaks a moment before the end of its process is seen."""
 _LISTENING = b"bench.listening"
-_SPARE_SLOTS = 16
+_MOST_TOKENS = 32_000
 
 
 class Stand:
-    """Provider, baselines, and Tailrace with its Redis, while ``running``; ``targets`` is what can be asked."""
+    """Starts parts while it is ``running``, and kills them at its end. Parts are known by their names."""
 
-    def __init__(self, plan: Plan) -> None:
-        """Prepare for a plan; nothing is started yet."""
-        self.targets: dict[str, Target] = {}
-        self.redis_name = ""
-        self._plan = plan
-        self._directory = Path()
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self.provider_url = ""
+        self.directory = Path()
+        self.redis_ports: dict[str, int] = {}
+        self.models: dict[str, Model] = {}
+        """What is offered beside the provider's model, which is "bench"."""
+        self.settings: dict[str, str] = {}
+        """What workers and relays started later are told."""
         self._runs: dict[str, Run] = {}
         self._ends: dict[str, asyncio.Task[str]] = {}
         """Each yields how a part has ended."""
@@ -47,11 +49,17 @@ class Stand:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Start everything, and kill it at the end of the block. Raises ``BenchError`` naming what does not serve."""
-        self._directory = Path(tempfile.mkdtemp(prefix="tailrace-bench-"))
+        """Give a directory to the parts, and kill them at the end of the block.
+
+        A ``BenchError`` in the block becomes one that names the part that has ended, where one has.
+        """
+        self.directory = Path(tempfile.mkdtemp(prefix="tailrace-bench-"))
         try:
-            await self._start_all()
             yield self
+            await self.check()
+        except BenchError:
+            await self.check()
+            raise
         finally:
             await self._end_all()
 
@@ -59,74 +67,66 @@ class Stand:
         """Return the process id of a part."""
         return self._runs[name].pid
 
+    def pids(self, *names: str) -> dict[str, int]:
+        """Return the process ids of parts."""
+        return {name: self.pid(name) for name in names}
+
     async def check(self) -> None:
         """Raise ``BenchError`` when a part has ended: what was measured since then is void."""
+        if not self._ends:
+            return
         await asyncio.wait(self._ends.values(), timeout=_END_SEEN_S, return_when=asyncio.FIRST_COMPLETED)
         for name, end in self._ends.items():
             if end.done():
                 message = f"{name} ended during the run ({end.result()}); its last line: {self._runs[name].last_line()}"
                 raise BenchError(message)
 
-    async def _start_all(self) -> None:
-        provider_port = await self._start_helper("provider", "bench.provider")
-        provider_url = f"http://127.0.0.1:{provider_port}"
-        try:
-            async with asyncio.TaskGroup() as group:
-                proxy = group.create_task(self._start_helper("proxy", "bench.proxy", provider_url))
-                tutorial = group.create_task(self._start_helper("tutorial", "bench.tutorial", provider_url))
-                relay = group.create_task(self._start_tailrace(provider_url))
-        except* BenchError as errors:
-            raise BenchError(str(errors.exceptions[0])) from None
-        self.targets = {
-            DIRECT.name: DIRECT.at(provider_port, {}),
-            PROXY.name: PROXY.at(proxy.result(), self._pids("proxy")),
-            TUTORIAL.name: TUTORIAL.at(tutorial.result(), self._pids("tutorial")),
-            TAILRACE.name: TAILRACE.at(relay.result(), self._pids("redis", "relay", "worker")),
-        }
+    async def provider(self) -> int:
+        """Start the far-away LLM, which all that is started later asks; return its port."""
+        port = await self.helper("provider", "bench.provider")
+        self.provider_url = f"http://127.0.0.1:{port}"
+        return port
 
-    def _pids(self, *names: str) -> dict[str, int]:
-        return {name: self.pid(name) for name in names}
-
-    async def _start_helper(self, name: str, module: str, *arguments: str) -> int:
-        """Start a program of the bench; return its port."""
+    async def helper(self, name: str, module: str, *arguments: str) -> int:
+        """Start a program of the bench; return its port. Raises ``BenchError``."""
         line = await self._start(name, [*python_module(module), *arguments], _LISTENING)
         return int(json.loads(line)["port"])
 
-    async def _start_tailrace(self, provider_url: str) -> int:
-        """Start Redis, a worker and a relay with their default settings; return the relay's port."""
-        port = _free_port()
-        await self._start("redis", self._redis_command(port), b"eady to accept connections")
-        model = Model(provider="anthropic", base_url=provider_url, max_tokens=32_000)
-        settings = {
-            "ANTHROPIC_API_KEY": "bench",
-            "TAILRACE_REDIS_URL": f"redis://127.0.0.1:{port}/0",
-            "TAILRACE_MODELS": json.dumps({"bench": model.model_dump(exclude_none=True)}),
-            "TAILRACE_PORT": "0",
-        }
-        if self._plan.streams > 256 - _SPARE_SLOTS:
-            settings["TAILRACE_WORKER_SLOTS"] = str(self._plan.streams + _SPARE_SLOTS)
-        await self._start("worker", python_module("worker"), b"worker.ready", settings)
-        line = await self._start("relay", python_module("relay"), b"relay.listening", settings)
-        return int(msgspec.json.decode(line)["url"].rpartition(":")[2])
+    async def redis(self, name: str = "redis", setting: str = "TAILRACE_REDIS_URL") -> None:
+        """Start a Redis that all workers and relays started later know by this setting.
 
-    def _redis_command(self, port: int) -> list[str]:
-        """Return the server's command: durable as in production, with the append-only file synced every second."""
-        data = self._directory / "redis"
+        It is durable as in production, with the append-only file synced every second. Raises ``BenchError``.
+        """
+        port = self.redis_ports[name] = _free_port()
+        data = self.directory / name
         data.mkdir()
-        try:
-            server = choose_server(data)
-        except ConfigurationError as error:
-            raise BenchError(str(error)) from None
-        self.redis_name = server.name
         options = {"bind": "127.0.0.1", "port": str(port), "dir": str(data), "save": "", "daemonize": "no"}
         options |= {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
-        return [str(server), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        command = [str(redis_server(data)), *(part for key, value in options.items() for part in (f"--{key}", value))]
+        await self._start(name, command, b"eady to accept connections")
+        self.settings[setting] = f"redis://127.0.0.1:{port}/0"
+
+    async def worker(self, name: str = "worker", slots: int = 0) -> None:
+        """Start a worker, with all settings at their defaults but for ``slots`` where it is not 0."""
+        own = {"TAILRACE_WORKER_SLOTS": str(slots)} if slots else {}
+        await self._start(name, python_module("worker"), b"worker.ready", self._environment() | own)
+
+    async def relay(self, name: str = "relay") -> int:
+        """Start a relay with all settings at their defaults; return its port."""
+        settings = self._environment() | {"TAILRACE_PORT": "0"}
+        line = await self._start(name, python_module("relay"), b"relay.listening", settings)
+        return int(msgspec.json.decode(line)["url"].rpartition(":")[2])
+
+    def _environment(self) -> dict[str, str]:
+        offered = {"bench": Model(provider="anthropic", base_url=self.provider_url, max_tokens=_MOST_TOKENS)}
+        models = {name: model.model_dump(exclude_none=True) for name, model in (offered | self.models).items()}
+        return {"ANTHROPIC_API_KEY": "bench", "TAILRACE_MODELS": json.dumps(models)} | self.settings
 
     async def _start(
         self, name: str, command: list[str], ready_mark: bytes, settings: Mapping[str, str] | None = None
     ) -> bytes:
         """Start one program and return the line that says it is ready. Raises ``BenchError``."""
-        log = PartLog(self._directory / f"{name}.log")
+        log = PartLog(self.directory / f"{name}.log")
         self._logs.append(log)
         environment = foreign_environment() | dict(settings or {})
         run = self._runs[name] = await Run.start(Program(name, command, environment, ready_mark), log)
@@ -142,6 +142,11 @@ class Stand:
             raise BenchError(message)
         return run.ready_line
 
+    async def end(self, name: str) -> None:
+        """Kill one part, which is then no longer missed."""
+        self._runs[name].kill()
+        await asyncio.wait([self._ends.pop(name)], timeout=_KILLED_S)
+
     async def _end_all(self) -> None:
         """Kill what runs and wait for its end. Nothing needs a goodbye, since all data is thrown away."""
         for run in self._runs.values():
@@ -150,7 +155,15 @@ class Stand:
             await asyncio.wait(self._ends.values(), timeout=_KILLED_S)
         for log in self._logs:
             log.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def redis_server(directory: Path) -> Path:
+    """Return the Redis server to measure with. Raises ``BenchError`` where there is none."""
+    try:
+        return choose_server(directory)
+    except ConfigurationError as error:
+        raise BenchError(str(error)) from None
 
 
 def _free_port() -> int:

@@ -21,7 +21,7 @@ class Target:
     """As a person reads it."""
     shape: Shape
     port: int = 0
-    pids: Mapping[str, int] = field(default_factory=dict)
+    pids: Mapping[str, int] = field(default_factory=dict, compare=False)
     """The processes whose CPU time, and whose children's, is its price, by what they are."""
 
     def at(self, port: int, pids: Mapping[str, int]) -> Target:
@@ -51,5 +51,5 @@ class Target:
 DIRECT = Target("direct", "the provider read directly", "messages")
 PROXY = Target("proxy", "bare aiohttp pass-through", "messages")
 TUTORIAL = Target("tutorial", "FastAPI + SDK tutorial", "tutorial")
+SDK_SERVER = Target("sdk", "bare create(stream=True) server", "messages")
 TAILRACE = Target("tailrace", "Tailrace", "tailrace")
-TARGETS = (DIRECT, PROXY, TUTORIAL, TAILRACE)

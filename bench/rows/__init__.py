@@ -1,0 +1,1 @@
+"""The rows of the table, a family of rows that share a measurement in each module."""

@@ -1,0 +1,76 @@
+"""What a resume and a fan-out are held against: aiohttp that sends a file, and one that writes frames to all readers.
+
+``python -m bench.static_server DIRECTORY`` serves ``GET /files/NAME`` from the directory, and ``GET /events``, which
+stays open: ``POST /play`` with ``{"frames": [...], "per_second": 20}`` writes the frames to all who have it open, at
+that pace, and then ends the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import uvloop
+from aiohttp import web
+
+from bench.provider import listen
+
+
+class Broadcaster:
+    """Writes the same bytes to many connections, one after the other, with nothing in between."""
+
+    def __init__(self) -> None:
+        """Begin without readers."""
+        self._readers: list[web.StreamResponse] = []
+        self._ended = asyncio.Event()
+        self._playing: asyncio.Task[None] | None = None
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """Answer with what is played, from now on."""
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b": open\n\n")
+        self._readers.append(response)
+        await self._ended.wait()
+        return response
+
+    async def play(self, request: web.Request) -> web.Response:
+        """Begin to play."""
+        asked = await request.json()
+        frames = [frame.encode() for frame in asked["frames"]]
+        self._playing = asyncio.create_task(self._play(frames, asked["per_second"]), name="bench.playing")
+        return web.json_response({"readers": len(self._readers)})
+
+    async def _play(self, frames: list[bytes], per_second: float) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        for number, frame in enumerate(frames):
+            await asyncio.sleep(began_s + number / per_second - loop.time())
+            for reader in self._readers:
+                await reader.write(frame)
+        self._readers = []
+        self._ended.set()
+        self._ended = asyncio.Event()
+
+
+async def serve(directory: str) -> None:
+    """Serve until killed."""
+    broadcaster = Broadcaster()
+    app = web.Application(client_max_size=16 * 1024 * 1024)
+    app.router.add_static("/files", directory)
+    app.router.add_get("/events", broadcaster.events)
+    app.router.add_post("/play", broadcaster.play)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.SockSite(runner, listen()).start()
+    await asyncio.Event().wait()
+
+
+def main(directory: str) -> int:
+    """Run the server; return the exit code."""
+    uvloop.run(serve(directory))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
