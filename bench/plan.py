@@ -63,12 +63,12 @@ def parse_plan(arguments: Sequence[str]) -> Plan:
         metavar="ROW",
         help=f"measure these rows and no others: {', '.join(ROW_NAMES)}",
     )
-    parser.add_argument("--scale", type=_within(0.01, 2, float), help="multiplies every number of streams and readers")
-    parser.add_argument("--rate", type=_within(1, 500, float), help=f"tokens per second of each ({default.rate:g})")
-    parser.add_argument("--seconds", type=_within(0.5, 60, float), help=f"how long each lasts ({default.seconds:g})")
-    parser.add_argument("--rounds", type=_within(1, 50, int), help=f"how often all is measured ({default.rounds})")
+    parser.add_argument("--scale", type=within(0.01, 2, float), help="multiplies every number of streams and readers")
+    parser.add_argument("--rate", type=within(1, 500, float), help=f"tokens per second of each ({default.rate:g})")
+    parser.add_argument("--seconds", type=within(0.5, 60, float), help=f"how long each lasts ({default.seconds:g})")
+    parser.add_argument("--rounds", type=within(1, 50, int), help=f"how often all is measured ({default.rounds})")
     parser.add_argument(
-        "--samples", type=_within(1, 5000, int), help=f"answers per round for the first token ({default.samples})"
+        "--samples", type=within(1, 5000, int), help=f"answers per round for the first token ({default.samples})"
     )
     parser.add_argument("--json", type=Path, dest="json_path", metavar="PATH", help="where to write the result")
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
@@ -77,7 +77,7 @@ def parse_plan(arguments: Sequence[str]) -> Plan:
     return Plan(**(_QUICK if given.pop("quick") else {}) | given)
 
 
-def _within(least: float, most: float, kind: type[int | float]) -> Callable[[str], float]:
+def within(least: float, most: float, kind: type[int | float]) -> Callable[[str], float]:
     """Return a reader of one number, which refuses what is not within the limits, both included."""
 
     def read(text: str) -> float:

@@ -63,10 +63,10 @@ def text_of(result: Result) -> str:
     lines = [
         f"{where['at']}: {system}; {how}.",
         "",
-        *_table(("row", "what", "Tailrace", "against", "", "reached", "target"), map(_cells, result["rows"])),
+        *table_of(("row", "what", "Tailrace", "against", "", "reached", "target"), map(_cells, result["rows"])),
     ]
     for table in result["tables"]:
-        lines += ["", f"{table['title']}:", "", *_table(table["head"], table["lines"])]
+        lines += ["", f"{table['title']}:", "", *table_of(table["head"], table["lines"])]
     if result["failed"]:
         lines += ["", *(f"Not measured, {name}: {why}" for name, why in result["failed"].items())]
     if where["load_1m"] > _CALM * where["cpus"]:
@@ -99,7 +99,7 @@ def _figure(value: float, unit: str) -> str:
     return f"{value:.{digits}f} {unit}".strip()
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+def table_of(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return a Markdown table that is also straight in a terminal."""
     cells = [head, *rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -119,10 +119,10 @@ def json_path(plan: Plan) -> Path:
     return path
 
 
-def read_result(path: str) -> Result:
+def read_result(path: Path) -> Result:
     """Return a result that was written. Raises ``BenchError`` when the file holds none."""
     try:
-        result = json.loads(Path(path).read_text())
+        result = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         message = f"{path} cannot be read: {error}"
         raise BenchError(message) from None
@@ -135,7 +135,7 @@ def read_result(path: str) -> Result:
 def main(path: str) -> int:
     """Print the report of a result that was written; return the exit code."""
     try:
-        print(text_of(read_result(path)))
+        print(text_of(read_result(Path(path))))
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

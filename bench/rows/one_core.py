@@ -27,7 +27,7 @@ _DELIVERED = 0.95
 """A system that falls behind delivers less than it is given, however smooth it looks."""
 _APART_S = 2 * APART_S
 """Half as many starts in a second as elsewhere: it is not starting that is measured."""
-_CALM_S = 1.0
+_CALM_S = 2.0
 _MOST_STREAMS = 1500
 _FIRST = {TUTORIAL.name: 32, TAILRACE.name: 128}
 _NARROW = 1.25
@@ -63,7 +63,7 @@ async def measure(plan: Plan) -> Findings:
     tries: list[Try] = []
     try:
         async with Stand().running() as stand:
-            places = await start_systems(stand, (TUTORIAL, TAILRACE), _MOST_STREAMS)
+            places = await start_systems(stand, (TUTORIAL, TAILRACE), plan.scaled(_MOST_STREAMS))
             pin(own | {stand.pid("provider")}, cpus[:-1])
             for place in places.values():
                 pin(place.pids.values(), cpus[-1:])
@@ -92,9 +92,10 @@ async def _most(place: Target, before: list[int], tries: list[Try], plan: Plan) 
         tries.append(await _try(place, streams, plan))
         return tries[-1].fits
 
+    most = plan.scaled(_MOST_STREAMS)
     if before:
-        return await most_that_fits(fits, round(median(before)) or 1, factor=_NARROW, most=_MOST_STREAMS)
-    return await most_that_fits(fits, _FIRST[place.name], most=_MOST_STREAMS)
+        return await most_that_fits(fits, round(median(before)), factor=_NARROW, most=most)
+    return await most_that_fits(fits, plan.scaled(_FIRST[place.name]), most=most)
 
 
 async def _try(place: Target, streams: int, plan: Plan) -> Try:
