@@ -1,29 +1,20 @@
-"""``python -m relay``: one relay, configured by the environment."""
+"""``python -m relay``: one relay, or several behind one port, configured by the environment."""
 
 from __future__ import annotations
 
 import resource
 import sys
 
-import uvloop
-
 from relay.app import Relay
-from shared.errors import ConfigurationError
-from shared.logs import configure_logs
-from shared.settings import Settings, load_settings
+from shared.processes.program import Program
+from shared.processes.seat import Seat
+from shared.settings import Settings
 
 
-def main() -> int:
-    """Serve until a signal; return the exit code. What is wrong with the configuration is said in one sentence."""
-    try:
-        settings = load_settings()
-        configure_logs(settings)
-        _allow_many_connections()
-        uvloop.run(_serve(settings))
-    except ConfigurationError as error:
-        sys.stderr.write(f"tailrace relay: {error}\n")
-        return 1
-    return 0
+async def _serve(settings: Settings, seat: Seat | None) -> None:
+    """Make and run the relay on the loop that runs this."""
+    _allow_many_connections()
+    await Relay(settings, seat).serve()
 
 
 def _allow_many_connections() -> None:
@@ -32,10 +23,13 @@ def _allow_many_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def _serve(settings: Settings) -> None:
-    """Make and run the relay on the loop that runs this."""
-    await Relay(settings).serve()
-
+PROGRAM = Program(
+    "relay",
+    _serve,
+    processes=lambda settings: settings.relay_processes,
+    address=lambda settings: (settings.host, settings.port),
+    drain_s=lambda settings: settings.relay_notice_s + settings.relay_drain_s,
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(PROGRAM.main())

@@ -13,10 +13,11 @@ from relay.cors import add_cors
 from relay.respond import Handler, errors_as_json, refuse_expectations
 from relay.routes.events import add_event_routes
 from relay.routes.page import add_page_routes
-from relay.routes.service import add_service_routes
+from relay.routes.service import SEAT, add_service_routes
 from relay.routes.streams import add_stream_routes
 from relay.services import SERVICES, Services
 from shared.errors import ConfigurationError
+from shared.processes.seat import Seat
 from shared.redis_client import check_redis
 from shared.settings import Settings
 from shared.tasks import end_tasks
@@ -71,14 +72,18 @@ async def _close_when_draining(request: web.Request, response: web.StreamRespons
 class Relay:
     """A running relay. ``start`` and ``stop`` once each; ``serve`` does both around a signal."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make the parts; opens nothing yet. Raises ``ConfigurationError``."""
+    def __init__(self, settings: Settings, seat: Seat | None = None) -> None:
+        """Make the parts; opens nothing yet. One of several processes has a ``seat``. Raises ``ConfigurationError``."""
         self.settings = settings
         self.services = Services.make(settings)
         self.url = ""
+        self._seat = seat
+        app = make_app(self.services)
+        if seat is not None:
+            app[SEAT] = seat
         # Cancelling the handler is how a relay learns at once, not at the next heartbeat, that a client has gone.
         self._runner = web.AppRunner(
-            make_app(self.services),
+            app,
             handler_cancellation=True,
             access_log=None,
             auto_decompress=False,  # compressed requests are refused: a small one may unfold without end
@@ -99,16 +104,19 @@ class Relay:
         ]
         await self._runner.setup()
         refuse_expectations(self._runner)
-        site = web.TCPSite(self._runner, self.settings.host, self.settings.port, backlog=1024)
+        port, shared = (self.settings.port, False) if self._seat is None else (self._seat.port, True)
+        site = web.TCPSite(self._runner, self.settings.host, port, backlog=1024, reuse_port=shared)
         try:
             await site.start()
         except OSError as error:
             await self.stop()
-            message = f"port {self.settings.port} on {self.settings.host} cannot be listened on: {error.strerror}"
+            message = f"port {port} on {self.settings.host} cannot be listened on: {error.strerror}"
             raise ConfigurationError(message) from None
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("relay.listening", url=self.url, loopback_only=not self.settings.api_keys)
+        if self._seat is not None:
+            self._seat.ready()
 
     async def stop(self) -> None:
         """Turn readiness off, go on accepting for ``relay_notice_s``, say goodbye within ``relay_drain_s``, and close.

@@ -28,6 +28,14 @@ HTTP_ERRORS = Counter("tailrace_http_errors_total", "Requests answered with an e
 QUEUE_DEPTH = Gauge("tailrace_queue_depth", "Jobs in the queue at the time of the scrape; -1 when Redis is away.")
 QUEUE_AGE = Gauge("tailrace_queue_age_seconds", "How long the first of them has been due; -1 when Redis is away.")
 
+OF_THE_SYSTEM = (QUEUE_DEPTH, QUEUE_AGE)
+"""What every process finds the same: not added up over processes, as all else is."""
+
+# Both
+PROCESSES = Gauge("tailrace_processes", "Processes that the metrics here are of.")
+PROCESSES.set(1)  # each counts itself
+PROCESS_RESTARTS = Counter("tailrace_process_restarts_total", "Ends of a process that were followed by its restart.")
+
 # Worker
 STREAMS = Gauge("tailrace_streams_active", "Streams this worker holds, by state.", ["state"])
 STREAMS_ENDED = Counter("tailrace_streams_ended_total", "Streams ended, by status.", ["status"])

@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     # Relay
     host: str = Field("127.0.0.1", description="Address the relay listens on; beyond loopback it needs api_keys.")
     port: int = Field(8080, ge=0, le=65535, description="Port the relay listens on; 0 picks a free one.")
+    relay_processes: int = Field(
+        1, ge=1, le=256, description="Processes of the relay, all behind its port; the limits here are of each."
+    )
     max_body_bytes: Count = Field(1_048_576, description="Largest request body.")
     heartbeat_s: Seconds = Field(10.0, description="Silence after which a comment is sent on an SSE connection.")
     retry_ms: Count = Field(1000, description="Reconnection delay told to SSE clients.")
@@ -96,6 +99,12 @@ class Settings(BaseSettings):
 
     # Worker
     worker_slots: Count = Field(256, description="Most streams one worker runs at once.")
+    worker_processes: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Processes of the worker, all behind worker_metrics_port; the limits here are of each.",
+    )
     worker_metrics_port: int = Field(
         0, ge=0, le=65535, description="Port of the worker's /healthz and /metrics; 0: none."
     )

@@ -29,7 +29,7 @@ SDK_OWNERS: Mapping[str, str] = {
 ENVIRONMENT_READERS: Mapping[str, str] = {
     "shared/settings.py": "the one reader of the services' settings",
     "shared/client_settings.py": "the one reader of the client's settings: an address and a key, no service's",
-    "tailrace/local/environment.py": "composes the environment of the programs that the local runner starts",
+    "shared/processes/launch.py": "hands the environment on, unread, to the programs that are started as children",
 }
 BOUNDARIES: Mapping[str, str] = {
     "relay/respond.py": "the connection's boundary: a defect becomes a logged 500",

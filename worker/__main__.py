@@ -1,33 +1,32 @@
-"""``python -m worker``: one worker, configured by the environment."""
+"""``python -m worker``: one worker, of one process or several, configured by the environment."""
 
 from __future__ import annotations
 
 import sys
 
-import uvloop
-
-from shared.errors import ConfigurationError
-from shared.logs import configure_logs
-from shared.settings import Settings, load_settings
+from shared.processes.program import Program
+from shared.processes.seat import Seat
+from shared.settings import Settings
 from worker.app import WorkerService
 
 
-def main() -> int:
-    """Work until a signal; return the exit code. What is wrong with the configuration is said in one sentence."""
-    try:
-        settings = load_settings()
-        configure_logs(settings)
-        uvloop.run(_serve(settings))
-    except ConfigurationError as error:
-        sys.stderr.write(f"tailrace worker: {error}\n")
-        return 1
-    return 0
-
-
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, seat: Seat | None) -> None:
     """Make and run the worker on the loop that runs this, since arq's worker looks for one when made."""
-    await WorkerService(settings).serve()
+    await WorkerService(settings, seat).serve()
 
+
+def _monitor(settings: Settings) -> tuple[str, int] | None:
+    """Return where probes and scrapes are answered, if anywhere."""
+    return (settings.worker_metrics_host, settings.worker_metrics_port) if settings.worker_metrics_port else None
+
+
+PROGRAM = Program(
+    "worker",
+    _serve,
+    processes=lambda settings: settings.worker_processes,
+    address=_monitor,
+    drain_s=lambda settings: settings.worker_drain_s,
+)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(PROGRAM.main())

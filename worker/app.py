@@ -14,6 +14,7 @@ from aiohttp import web
 from shared.admission import Admission
 from shared.errors import ConfigurationError
 from shared.leases import Leases
+from shared.processes.seat import Seat
 from shared.redis_client import check_redis, queue_redis, streams_redis
 from shared.settings import Settings
 from shared.stream_log import StreamLog
@@ -37,9 +38,10 @@ _JOBS_S = 5.0
 class WorkerService:
     """A running worker. ``serve`` until a signal, or ``running`` as a context."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Make the parts; opens nothing yet. Raises ``ConfigurationError``."""
+    def __init__(self, settings: Settings, seat: Seat | None = None) -> None:
+        """Make the parts; opens nothing yet. One of several processes has a ``seat``. Raises ``ConfigurationError``."""
         self.settings = settings
+        self._seat = seat
         self._queue, self._streams = queue_redis(settings), streams_redis(settings)
         stream_log = StreamLog(self._streams, settings)
         self.parts = Parts(
@@ -103,6 +105,8 @@ class WorkerService:
         monitor = await self._start_monitor()
         try:
             async with self.running():
+                if self._seat is not None:
+                    self._seat.ready()
                 await stopped.wait()
         finally:
             if monitor is not None:
@@ -112,11 +116,11 @@ class WorkerService:
         """Listen for probes and scrapes, if a port is configured. Raises ``ConfigurationError``."""
         if not self.settings.worker_metrics_port:
             return None
-        runner = web.AppRunner(make_monitor(self.supervisor), access_log=None)
+        runner = web.AppRunner(make_monitor(self.supervisor, self._seat), access_log=None)
         await runner.setup()
         host, port = self.settings.worker_metrics_host, self.settings.worker_metrics_port
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, reuse_port=self._seat is not None).start()
         except OSError as error:
             await runner.cleanup()
             message = f"port {port} on {host} cannot be listened on: {error.strerror}"

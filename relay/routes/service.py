@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
 
 from relay.openapi import describe
@@ -11,6 +11,10 @@ from relay.respond import json_answer
 from relay.services import SERVICES
 from shared.jobs import Depth
 from shared.metrics import QUEUE_AGE, QUEUE_DEPTH
+from shared.processes.seat import Seat, exposition
+
+SEAT = web.AppKey("seat", Seat)
+"""Set where this relay is one of several processes."""
 
 
 def add_service_routes(app: web.Application) -> None:
@@ -57,14 +61,21 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Answer in the Prometheus text format; the queue is looked at on the way."""
+    """Answer in the Prometheus text format, for all processes of this relay; the queue is looked at on the way.
+
+    503 when the other processes cannot be asked.
+    """
     try:
         depth = await request.app[SERVICES].jobs.depth()
     except (RedisError, OSError):
         depth = Depth(jobs=-1, oldest_s=-1)
     QUEUE_DEPTH.set(depth.jobs)
     QUEUE_AGE.set(depth.oldest_s)
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    try:
+        body = await exposition(request.app.get(SEAT))
+    except OSError:
+        return json_answer({"status": "the processes cannot be added up"}, 503, {"Retry-After": "1"})
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def openapi(_request: web.Request) -> web.Response:

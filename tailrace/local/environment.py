@@ -1,41 +1,25 @@
-"""The environments of the parts: that of this process, with what the runner has decided put on top.
-
-Settings are read in ``shared.settings`` alone. The environment is copied here, not read, since a child also needs
-what is none of our business (``PATH``, ``HOME``, proxies, certificates).
-"""
+"""The environments of the parts: that of this process, with what the runner has decided put on top."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from shared.models import Model
+from shared.processes.launch import inherited_environment, python_module
 from shared.settings import Settings
 
-_ROOT = Path(__file__).parents[2]
+__all__ = ["drain_budgets", "foreign_environment", "python_module", "service_environment"]
+
 _OURS = ("TAILRACE_", "ANTHROPIC_")
 _RELAY_DRAIN_S = 1.0
 _WORKER_DRAIN_S = 2.0
 """A person at the terminal waits for these, and nobody else is connected: far below the services' own budgets."""
 
 
-def python_module(name: str) -> list[str]:
-    """Return the command that runs module ``name``, and not one of that name in the working directory."""
-    return [sys.executable, "-P", "-m", name]
-
-
-def _copied() -> dict[str, str]:
-    """Return this process's environment, in which a Python also finds us where we were not installed."""
-    paths = (str(_ROOT), os.environ.get("PYTHONPATH", ""))
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-
-
 def foreign_environment() -> dict[str, str]:
     """Return the environment of what needs none of our settings: without them, since some are secrets."""
-    return {name: value for name, value in _copied().items() if not name.startswith(_OURS)}
+    return {name: value for name, value in inherited_environment().items() if not name.startswith(_OURS)}
 
 
 def service_environment(settings: Settings, redis_url: str, models: Mapping[str, Model]) -> dict[str, str]:
@@ -43,7 +27,7 @@ def service_environment(settings: Settings, redis_url: str, models: Mapping[str,
 
     Logs are JSON at INFO or finer whatever was asked for, because the runner waits for lines that say "ready".
     """
-    environment = _copied()
+    environment = inherited_environment()
     environment["TAILRACE_REDIS_URL"] = redis_url
     environment["TAILRACE_HOST"] = settings.host
     environment["TAILRACE_PORT"] = str(settings.port)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from shared.processes.tether import tethered
 from tailrace.local.state import PartLog
-from tailrace.local.tether import tethered
 
 _CHUNK_BYTES = 65_536
 _LINE_BYTES = 65_536

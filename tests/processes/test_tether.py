@@ -1,14 +1,16 @@
-"""Tests that what the runner starts dies with it, also by a SIGKILL, in both ways there are to do that."""
+"""Tests that a child dies with its parent, also by a SIGKILL, in both ways there are to do that."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
 
-from tailrace.local import tether
+from shared.processes import tether
 from tests.support import Process, eventually
 from tests.tailrace.local_support import all_gone, is_alive
 
@@ -57,3 +59,18 @@ async def test_a_program_that_does_not_exist_is_said_in_one_line(mode: str, tmp_
     assert await process.ended() == 127
     assert process.output() == "cannot run /nowhere/server: No such file or directory\n"
     process.end()
+
+
+@pytest.mark.parametrize("mode", ["exec", "watch"])
+async def test_what_is_handed_over_open_reaches_the_command(mode: str, tmp_path: Path) -> None:
+    """A child of several processes talks to its parent over such a file."""
+    reader, writer = os.pipe()
+    code = f"import os; os.write({writer}, b'here')"
+    command = [sys.executable, "-I", "-S", tether.__file__, mode, str(os.getpid()), sys.executable, "-c", code]
+    log = (tmp_path / "log").open("wb")
+    child = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=log, stderr=log, pass_fds=[writer])
+    assert await asyncio.wait_for(child.wait(), 10) == 0, (tmp_path / "log").read_text()
+    os.close(writer)
+    log.close()
+    assert os.read(reader, 10) == b"here"
+    os.close(reader)

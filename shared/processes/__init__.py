@@ -1,0 +1,1 @@
+"""Several processes of one program: one parent starts them, watches them and ends with them."""
