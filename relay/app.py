@@ -18,7 +18,7 @@ from relay.routes.streams import add_stream_routes
 from relay.services import SERVICES, Services
 from shared.errors import ConfigurationError
 from shared.processes.seat import Seat
-from shared.redis_client import check_redis
+from shared.redis_check import check_redis
 from shared.settings import Settings
 from shared.tasks import end_tasks
 

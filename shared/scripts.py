@@ -12,10 +12,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-Argument = bytes | str | int
+from shared.cluster import Streams, execute_each
+from shared.cluster_map import Argument
+
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 
 
@@ -31,7 +32,7 @@ def _text(name: str) -> str:
     return (files("shared") / "lua" / f"{name}.lua").read_text()
 
 
-async def run_script(client: Redis, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+async def run_script(client: Streams, name: str, keys: Sequence[str | bytes], arguments: Sequence[Argument]) -> Any:
     """Run ``shared/lua/<name>.lua`` and return its raw answer; atomic on the server. Raises ``RedisError``."""
     text, digest = _source(name)
     try:
@@ -41,18 +42,19 @@ async def run_script(client: Redis, name: str, keys: Sequence[str], arguments: S
 
 
 async def run_script_each(
-    client: Redis, name: str, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]
+    client: Streams, name: str, calls: Sequence[tuple[Sequence[str | bytes], Sequence[Argument]]]
 ) -> list[Any]:
-    """Run one script for several streams in one round trip; one answer or exception each, in order."""
+    """Run one script for several streams in one round trip; one answer or ``RedisError`` each, in order.
+
+    Raises ``RedisError`` when a single Redis cannot be reached.
+    """
     text, digest = _source(name)
-    pipe = client.pipeline(transaction=False)
-    for keys, arguments in calls:
-        pipe.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-    answers = await pipe.execute(raise_on_error=False)
-    if any(isinstance(answer, NoScriptError) for answer in answers):
+    commands = [("EVALSHA", digest, len(keys), *keys, *arguments) for keys, arguments in calls]
+    answers = await execute_each(client, commands)
+    unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
         await client.script_load(text)
-        pipe = client.pipeline(transaction=False)
-        for keys, arguments in calls:
-            pipe.execute_command("EVALSHA", digest, len(keys), *keys, *arguments)
-        answers = await pipe.execute(raise_on_error=False)
-    return list(answers)
+        again = await execute_each(client, [commands[at] for at in unknown])
+        for at, answer in zip(unknown, again, strict=True):
+            answers[at] = answer
+    return answers

@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import unquote
 
 from redis.asyncio import SSLConnection
 from redis.asyncio.connection import AbstractConnection, parse_url
 from redis.exceptions import AuthenticationError, ConnectionError, RedisError  # noqa: A004 - redis-py's
 
+from shared.address import Address, parse_address
 from shared.redis_connection import Tcp, Tls, refuse_replica
 
 SCHEMES = ("sentinel://", "sentinels://")
@@ -28,17 +29,6 @@ _EACH_S = 1.0
 
 class NoPrimaryError(ConnectionError):
     """No Sentinel could say where the primary is; the message says why, in a sentence without a secret."""
-
-
-class Address(NamedTuple):
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Return the form people write."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Sentinels:
@@ -139,8 +129,8 @@ def sentinel_options(url: str, timeout_s: float) -> dict[str, Any]:
     login, at, hosts = authority.rpartition("@")
     path, mark, query = path.partition("?")
     name, _, database = path.partition("/")
-    addresses = [_address(host) for host in hosts.split(",")]
-    if not name or not all(address.host for address in addresses):
+    addresses = [parse_address(host, _PORT) for host in hosts.split(",")]
+    if not name:
         message = "a Sentinel address names hosts and, after a slash, the primary"
         raise ValueError(message)
     encrypted = scheme == "sentinels"
@@ -153,9 +143,3 @@ def sentinel_options(url: str, timeout_s: float) -> dict[str, Any]:
     tls = {option: value for option, value in options.items() if option.startswith("ssl_")}
     sentinels = Sentinels(addresses, unquote(name), own | tls | {"ssl": encrypted}, timeout_s)
     return options | {"connection_class": kind, "sentinels": sentinels}
-
-
-def _address(text: str) -> Address:
-    """Return the address in ``host[:port]`` form. Raises ``ValueError``."""
-    parts = urlsplit(f"//{text}")
-    return Address(parts.hostname or "", parts.port or _PORT)

@@ -15,7 +15,8 @@ from shared.admission import Admission
 from shared.errors import ConfigurationError
 from shared.leases import Leases
 from shared.processes.seat import Seat
-from shared.redis_client import check_redis, queue_redis, streams_redis
+from shared.redis_check import check_redis
+from shared.redis_client import queue_redis, streams_redis
 from shared.settings import Settings
 from shared.stream_log import StreamLog
 from shared.tasks import end_tasks

@@ -8,8 +8,10 @@ import socket
 import aiohttp
 from pydantic import SecretStr
 
+from shared.cluster import Streams
 from shared.errors import ConfigurationError
-from shared.redis_client import check_redis, queue_redis, streams_redis
+from shared.redis_check import check_redis
+from shared.redis_client import queue_redis, streams_redis
 from shared.settings import Settings
 
 _API_URL = "https://api.anthropic.com"
@@ -50,7 +52,7 @@ async def check_own_redis(settings: Settings) -> list[str]:
 
     Raises ``ConfigurationError`` when it does not answer within ``redis_timeout_s``, or refuses the password.
     """
-    clients = [queue_redis(settings)]
+    clients: list[Streams] = [queue_redis(settings)]
     if settings.streams_url is not None:
         clients.append(streams_redis(settings))
     warnings = []
@@ -63,7 +65,7 @@ async def check_own_redis(settings: Settings) -> list[str]:
         raise ConfigurationError(message) from None
     finally:
         for client in clients:
-            await client.aclose(close_connection_pool=True)
+            await client.aclose()
     return [warning for warning in warnings if warning]
 
 

@@ -10,7 +10,8 @@ import pytest
 from redis.exceptions import RedisError
 
 from shared.errors import ConfigurationError
-from shared.redis_client import check_redis, queue_redis
+from shared.redis_check import check_redis
+from shared.redis_client import queue_redis
 from shared.redis_connection import NotPrimaryError
 from shared.sentinel import NoPrimaryError, PrimaryTcp, PrimaryTls, sentinel_options
 from shared.settings import Settings
