@@ -16,6 +16,7 @@ from relay.routes.page import add_page_routes
 from relay.routes.service import SEAT, add_service_routes
 from relay.routes.streams import add_stream_routes
 from relay.services import SERVICES, Services
+from shared.collector import tune_collector
 from shared.errors import ConfigurationError
 from shared.processes.seat import Seat
 from shared.redis_check import check_redis
@@ -143,6 +144,7 @@ class Relay:
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, stopped.set)
         await self.start()
+        tune_collector()
         waiting = asyncio.create_task(stopped.wait(), name="relay.signal")
         try:
             done, _ = await asyncio.wait([waiting, *self._background], return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,7 @@ stream entry's only field in Redis and, after the id, the live message, so that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from shared.events import Event, decode_event, encode_event
@@ -13,6 +14,7 @@ from shared.offset import EntryId, Offset
 
 FORMAT = 1
 FIELD = b"d"
+_HEADER = re.compile(rb"\d+ \d+\n")
 _OBJECT_BYTES = 400
 """What an entry takes in memory beside its blob, about."""
 _FRAME_BYTES = 64
@@ -22,16 +24,22 @@ _FRAME_BYTES = 64
 class Entry:
     """An immutable entry of a log."""
 
-    __slots__ = ("_frames", "_lines", "blob", "id", "t_ms")
+    __slots__ = ("_frames", "_lines", "blob", "id")
 
     def __init__(self, entry_id: EntryId, blob: bytes) -> None:
         """Take an entry as it stands in the log. Raises ``ValueError`` when its header is not ours."""
+        if not _HEADER.match(blob):
+            message = "not an entry: its first line is not a format and a time"
+            raise ValueError(message)
         self.id = entry_id
         self.blob = blob
-        _version, t_ms = blob[: blob.index(b"\n")].split(b" ", 1)
-        self.t_ms = int(t_ms)
         self._lines: list[bytes] | None = None
-        self._frames: dict[str, bytes] = {}
+        self._frames: dict[str, bytes] | None = None
+
+    @property
+    def t_ms(self) -> int:
+        """When it was written, in Unix milliseconds."""
+        return int(self.blob[: self.blob.index(b"\n")].split(b" ", 1)[1])
 
     @property
     def lines(self) -> list[bytes]:
@@ -60,10 +68,12 @@ class Entry:
 
     def frames(self, dialect: str) -> bytes | None:
         """Return the cached wire form for ``dialect``, so that many readers of one stream share one rendering."""
-        return self._frames.get(dialect)
+        return None if self._frames is None else self._frames.get(dialect)
 
     def keep_frames(self, dialect: str, frames: bytes) -> bytes:
         """Cache and return the wire form of the whole entry for ``dialect``."""
+        if self._frames is None:
+            self._frames = {}
         self._frames[dialect] = frames
         return frames
 

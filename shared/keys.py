@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 LEASES = "tr:leases"
 """Sorted set on the queue Redis: stream id by lease deadline, in ms of Redis TIME."""
@@ -34,6 +35,12 @@ def log(stream_id: str) -> str:
 def live(stream_id: str) -> str:
     """Return the channel on which the stream's entries are published as they are appended."""
     return f"tr:{{{stream_id}}}:live"
+
+
+@lru_cache(4096)
+def names(stream_id: str) -> tuple[bytes, bytes, bytes]:
+    """Return the names of record, log and channel as Redis takes them: whoever appends needs them for every entry."""
+    return record(stream_id).encode(), log(stream_id).encode(), live(stream_id).encode()
 
 
 def viewers(stream_id: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from redis.asyncio import Redis
 
@@ -25,12 +25,13 @@ MAX_APPENDS = 200
 """Streams per append script: about 1 ms of Redis, so that nobody else waits longer."""
 
 
-@dataclass(frozen=True)
-class Append:
+class Append(NamedTuple):
     """One entry on its way into a log. Frozen once sent: a repeat has the same id and the same bytes."""
 
     stream_id: str
     token: str
+    attempt: int
+    """The writer's, which is later than the entry's where it writes again what an earlier attempt has told."""
     entry: Entry
     end_status: EndStatus | None = None
     """Set when the entry holds the end event."""
@@ -114,16 +115,14 @@ class StreamLog:
         return cast(bytes, answer) == b"created"
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
-        """Append one entry to each of up to ``MAX_APPENDS`` different streams, in one round trip; an outcome each."""
-        names: list[str] = []
-        arguments: list[Argument] = [self._publish]
-        for one in appends:
-            names += (keys.record(one.stream_id), keys.log(one.stream_id), keys.live(one.stream_id))
-            arguments += (one.token, one.entry.id.attempt, one.entry.id.seq, one.entry.blob)
-            ends = one.end_status is not None
-            arguments += (one.end_status or "", one.entry.t_ms, *self._ttls(ended=ends))
+        """Append up to ``MAX_APPENDS`` entries, in this order, in one round trip; an outcome each."""
+        names: list[str | bytes] = []
+        arguments: list[Argument] = [self._publish, self._running_ms, *self._ttls(ended=True)]
+        for stream_id, token, attempt, entry, end_status in appends:
+            names += keys.names(stream_id)
+            arguments += (token, attempt, b"%d-%d" % entry.id, entry.blob, end_status or b"")
         answers = await run_script(self._redis, "append", names, arguments)
-        return [_appended(answer.decode(errors="replace")) for answer in answers]
+        return [_USUAL.get(answer) or _appended(answer.decode(errors="replace")) for answer in answers]
 
     async def claim(self, stream_id: str, claim: Claim, event: AttemptEvent, t_ms: int) -> Claimed:
         """Give the stream to a new attempt after ``claim.replaces``, unless that is not the latest, or it has ended.
@@ -241,6 +240,9 @@ class StreamLog:
         """Return the time to live of a log and of its record, in milliseconds."""
         log_ms = self._ended_ms if ended else self._running_ms
         return log_ms, log_ms + self._tombstone_ms
+
+
+_USUAL = {b"done": Appended("done"), b"done cancel": Appended("done", cancel_asked=True)}
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from shared.admission import Admission
+from shared.collector import tune_collector
 from shared.errors import ConfigurationError
 from shared.leases import Leases
 from shared.processes.seat import Seat
@@ -106,6 +107,7 @@ class WorkerService:
         monitor = await self._start_monitor()
         try:
             async with self.running():
+                tune_collector()
                 if self._seat is not None:
                     self._seat.ready()
                 await stopped.wait()

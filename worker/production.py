@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import structlog
 
@@ -160,11 +160,13 @@ class Production:
                 now_s = time.monotonic()
                 TOKEN_GAP.observe(now_s - read_s)
                 read_s = now_s
-                finish = batch[-1] if isinstance(batch[-1], Finish) else None
-                self._write([event for event in batch if not isinstance(event, Finish)])
-                if finish is not None:
-                    return finish
-                await self.writer.room()
+                last = batch[-1]
+                if isinstance(last, Finish):
+                    self._write(cast(Sequence[Event], batch[:-1]))
+                    return last
+                self._write(cast(Sequence[Event], batch))
+                if self.writer.full:
+                    await self.writer.room()
                 self._check_length()
         finally:
             await events.aclose()

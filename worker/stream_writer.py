@@ -52,6 +52,9 @@ class StreamWriter:
         """How long deltas may be held back to be written together, as the request allowed."""
         self.held = False
         """Whether what has gathered is being held back."""
+        self.eager = True
+        """Whether the attempt's first token has not been sent yet: nothing waits before it."""
+        self._has_token = False
         self.log_bytes = 0
         self._limit_bytes = limit_bytes
         self._gathered: list[bytes] = []
@@ -68,18 +71,29 @@ class StreamWriter:
         self.log_bytes = sum(len(entry.blob) for entry in entries)
         self._next = len(self.entries)
 
-    def gather(self, events: Sequence[Event]) -> None:
-        """Add events to the next entry. Never waits; callers await ``room`` between reads of the provider."""
+    def gather(self, events: Sequence[Event]) -> bool:
+        """Add events to the next entry; return whether they must not wait: until the first token is on its way.
+
+        Never waits itself; callers await ``room`` between reads of the provider.
+        """
         for event in events:
             line = encode_event(event)
             self._gathered.append(line)
             self._gathered_bytes += len(line)
             if isinstance(event, EndEvent):
                 self._end_status = event.status
+        if self.eager and not self._has_token:
+            self._has_token = any(isinstance(event, DeltaEvent) for event in events)
+        return self.eager
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing more should be gathered: ``room`` waits, or tells why there is no use for more."""
+        return self.lost is not None or self._gathered_bytes + self._unwritten_bytes >= self._limit_bytes
 
     async def room(self) -> None:
         """Return when there is room for more. Raises ``LostStreamError`` when there is no more use for it."""
-        while self.lost is None and self._gathered_bytes + self._unwritten_bytes >= self._limit_bytes:
+        while self.lost is None and self.full:
             self._changed.clear()
             await self._changed.wait()
         self._raise_if_lost()
@@ -108,21 +122,33 @@ class StreamWriter:
         """Whether anything is not yet known to be in the log."""
         return bool(self._gathered) or self._next < len(self.entries)
 
-    def next_append(self) -> Append:
-        """Return the append to send now, freezing what has gathered when nothing older is unwritten."""
+    def next_appends(self, most: int, now_ms: int) -> list[Append]:
+        """Return what to send now, up to ``most`` entries: what was frozen before, or else all that has gathered."""
         if self._next == len(self.entries):
-            lines, self._gathered = self._gathered[:MAX_EVENTS_PER_ENTRY], self._gathered[MAX_EVENTS_PER_ENTRY:]
-            blob = blob_of_lines(lines, round(time.time() * 1000))
-            self.entries.append(Entry(EntryId(self.attempt, len(self.entries) + 1), blob))
-            self.log_bytes += len(blob)
+            self._freeze(now_ms)
+        stream_id, token, attempt = self.stream_id, self.record.token, self.attempt
+        entries = self.entries[self._next : self._next + most]
+        appends = [Append(stream_id, token, attempt, entry) for entry in entries]
+        if self._end_status is not None and self._next + len(entries) == len(self.entries) and not self._gathered:
+            appends[-1] = appends[-1]._replace(end_status=self._end_status)
+        return appends
+
+    def _freeze(self, now_ms: int) -> None:
+        """Make an entry of what has gathered."""
+        lines = self._gathered
+        if len(lines) > MAX_EVENTS_PER_ENTRY:
+            lines, self._gathered = lines[:MAX_EVENTS_PER_ENTRY], lines[MAX_EVENTS_PER_ENTRY:]
             self._unwritten_bytes = sum(map(len, lines))
-            self._gathered_bytes -= self._unwritten_bytes
-        last = self._next == len(self.entries) - 1 and not self._gathered
-        status = self._end_status if last else None
-        return Append(self.stream_id, self.record.token, self.entries[self._next], status)
+        else:
+            self._gathered, self._unwritten_bytes = [], self._gathered_bytes
+        self._gathered_bytes -= self._unwritten_bytes
+        self.eager = self.eager and not self._has_token
+        blob = blob_of_lines(lines, now_ms)
+        self.entries.append(Entry(EntryId(self.attempt, len(self.entries) + 1), blob))
+        self.log_bytes += len(blob)
 
     def settle(self, outcome: Appended) -> None:
-        """Take in what became of the append in flight."""
+        """Take in what became of one append in flight, in their order; after one that was not done, no more."""
         if outcome.status != "error":
             self.settled_s = time.monotonic()
         if outcome.cancel_asked:

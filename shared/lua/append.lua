@@ -1,15 +1,14 @@
 -- Append one entry to each of several streams; an error stops that stream alone.
 -- KEYS: record, log, channel of each stream
--- ARGV: PUBLISH or SPUBLISH, then per stream: token, attempt, seq, blob, end status ('' unless it ends the stream),
---       ended_ms, log_ttl_ms, record_ttl_ms
+-- ARGV: PUBLISH or SPUBLISH, the time to live of a running stream's log, of an ended one's, and of its record, in ms,
+--       then per stream: token and attempt of the writer, id and blob of the entry, end status ('' unless it ends)
 -- Returns one status a stream: "done", "done cancel", "fenced", "closed", "gone", "tail ID" or "error TEXT".
-local function append(record, log, channel, at)
-  local token, attempt, seq, blob = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 3]
+local function append(record, log, channel, token, attempt, id, blob, status)
   local state = redis.call('HMGET', record, 'token', 'ended_ms', 'cancel', 'attempt')
   -- A record of an earlier attempt is one that Redis took back: it lost the claim, and nobody has claimed since.
   if not state[4] or tonumber(state[4]) < tonumber(attempt) then return 'gone' end
   if state[1] ~= token then return 'fenced' end
-  local id, length = attempt .. '-' .. ARGV[at + 2], redis.call('XLEN', log)
+  local seq, length = tonumber(string.match(id, '%d+$')), redis.call('XLEN', log)
   if length >= seq then
     local same = redis.call('XRANGE', log, id, id)[1]
     if same and same[2][2] == blob then return state[3] and 'done cancel' or 'done' end
@@ -20,18 +19,18 @@ local function append(record, log, channel, at)
     return 'tail ' .. (last and last[1] or '0-0')
   end
   redis.call('XADD', log, id, 'd', blob)
-  if ARGV[at + 4] ~= '' then
-    redis.call('HSET', record, 'status', ARGV[at + 4], 'ended_ms', ARGV[at + 5])
+  if status ~= '' then
+    redis.call('HSET', record, 'status', status, 'ended_ms', string.match(blob, '^%d+ (%d+)'))
     redis.call('HDEL', record, 'request')
-    redis.call('PEXPIRE', record, tonumber(ARGV[at + 7]))
-  end
-  if ARGV[at + 4] ~= '' or seq == 1 then redis.call('PEXPIRE', log, tonumber(ARGV[at + 6])) end
+    redis.call('PEXPIRE', record, tonumber(ARGV[4]))
+    redis.call('PEXPIRE', log, tonumber(ARGV[3]))
+  elseif seq == 1 then redis.call('PEXPIRE', log, tonumber(ARGV[2])) end
   redis.call(ARGV[1], channel, id .. '\n' .. blob)
   return state[3] and 'done cancel' or 'done'
 end
 local answers = {}
 for i = 1, #KEYS / 3 do
-  local ok, answer = pcall(append, KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], 8 * i - 6)
+  local ok, answer = pcall(append, KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], unpack(ARGV, 5 * i, 5 * i + 4))
   local failure = not ok and (type(answer) == 'table' and answer.err or tostring(answer))
   -- A demoted primary refuses all of them, and its connection must go: as an error, so that the client sees it.
   if failure and string.find(failure, 'READONLY') then return redis.error_reply('READONLY ' .. failure) end

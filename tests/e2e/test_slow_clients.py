@@ -182,7 +182,7 @@ def next_append(writer: LogWriter, size: int) -> Append:
     """Return the append of one more delta of so many characters."""
     blob = encode_blob([DeltaEvent(0, text="x" * size)], 3)
     writer.entries.append(Entry(EntryId(writer.attempt, len(writer.entries) + 1), blob))
-    return Append(writer.stream_id, f"t{writer.attempt}", writer.entries[-1], None)
+    return Append(writer.stream_id, f"t{writer.attempt}", writer.attempt, writer.entries[-1], None)
 
 
 async def test_a_client_that_fell_behind_catches_up_on_merged_deltas(

@@ -11,7 +11,7 @@ import email.utils
 import math
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from shared.errors import ProviderError
 from shared.events import Event
 from worker.llm import Call, Finish
 from worker.providers import failures
+from worker.providers.body import Read, reader_of
 from worker.providers.messages_decoder import MessagesDecoder
 from worker.providers.patience import Patience
 
@@ -80,13 +81,22 @@ class AnthropicProvider:
         async with AsyncExitStack() as stack:
             patience = Patience()
             stack.callback(patience.close)
-            chunks = await self._open(call, stack, patience.until(first_by))
+            read = await self._open(call, stack, patience.until(first_by))
             if self._keeps_connections:
-                stack.push_async_callback(_read_out, chunks, patience, decoder)
+                stack.push_async_callback(_read_out, read, patience, decoder)
             while not decoder.finished:
                 patience.until(loop.time() + self._limits.idle_s if decoder.begun else first_by)
                 try:
-                    batch = decoder.feed(await self._read(chunks, patience, begun=decoder.begun))
+                    with patience:
+                        chunk = await read()
+                except TimeoutError:
+                    raise self._silent(begun=decoder.begun) from None
+                except _BROKEN as error:
+                    raise failures.cut() from error
+                if not chunk:
+                    raise failures.cut()
+                try:
+                    batch = decoder.feed(chunk)
                 except ProviderError:
                     if last := decoder.rest():
                         yield last
@@ -94,8 +104,8 @@ class AnthropicProvider:
                 if batch:
                     yield batch
 
-    async def _open(self, call: Call, stack: AsyncExitStack, patience: Patience) -> AsyncGenerator[bytes, None]:
-        """Send the call and return the body's chunks; ``stack`` closes both. Raises ``ProviderError``."""
+    async def _open(self, call: Call, stack: AsyncExitStack, patience: Patience) -> Read:
+        """Send the call and return what reads the body; ``stack`` closes both. Raises ``ProviderError``."""
         try:
             with patience:
                 response = await stack.enter_async_context(
@@ -110,7 +120,7 @@ class AnthropicProvider:
                     )
                 )
         except TimeoutError:
-            raise failures.never_began(self._limits.first_token_s) from None
+            raise self._silent(begun=False) from None
         except anthropic.APIStatusError as error:
             wait_s = retry_after_s(error.response.headers)
             message = error.api_message if isinstance(error.api_message, str) else None
@@ -119,32 +129,24 @@ class AnthropicProvider:
             raise failures.unreachable() from error
         except ValueError as error:  # what JSON cannot hold, such as half of a surrogate pair
             raise failures.refused(400, str(error), None, None) from None
-        return await stack.enter_async_context(aclosing(response.http_response.aiter_bytes()))
+        return await reader_of(response.http_response, stack)
 
-    async def _read(self, chunks: AsyncGenerator[bytes, None], patience: Patience, *, begun: bool) -> bytes:
-        """Return the next chunk. Raises ``ProviderError`` when there is none, or none in time."""
-        try:
-            with patience:
-                return await anext(chunks)
-        except TimeoutError:
-            if begun:
-                raise failures.fell_silent(self._limits.idle_s) from None
-            raise failures.never_began(self._limits.first_token_s) from None
-        except StopAsyncIteration:
-            raise failures.cut() from None
-        except _BROKEN as error:
-            raise failures.cut() from error
+    def _silent(self, *, begun: bool) -> ProviderError:
+        """Return what it is that nothing came in time."""
+        if begun:
+            return failures.fell_silent(self._limits.idle_s)
+        return failures.never_began(self._limits.first_token_s)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
         await self._client.close()
 
 
-async def _read_out(chunks: AsyncGenerator[bytes, None], patience: Patience, decoder: MessagesDecoder) -> None:
+async def _read_out(read: Read, patience: Patience, decoder: MessagesDecoder) -> None:
     """Read the end of a finished answer's body, so that its connection serves the next call."""
     if decoder.finished:
         with suppress(TimeoutError, *_BROKEN), patience.until(asyncio.get_running_loop().time() + _LAST_READ_S):
-            await anext(chunks, None)
+            await read()
 
 
 def _body(options: dict[str, Any]) -> dict[str, Any]:

@@ -90,6 +90,14 @@ class MessagesDecoder:
         return out
 
     def _on_frame(self, name: str, data: bytes) -> None:
+        handle = self._frames.get(name)
+        if handle is not None and self._told_step:
+            handle(data)
+        else:
+            self._on_rare_frame(name, data)
+
+    def _on_rare_frame(self, name: str, data: bytes) -> None:
+        """Take in a frame that is the first, of no name, or of one that has no handler."""
         if name == "message":
             name = wire.typed.decode(data).type  # a proxy that drops event names leaves the type in the data
         if name == "ping":

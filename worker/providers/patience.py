@@ -19,7 +19,9 @@ class Patience:
         self._loop = asyncio.get_running_loop()
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._reader: asyncio.Task[object] | None = None
         self._task: asyncio.Task[object] | None = None
+        """The reader while it waits."""
         self._cancelling = 0
         self._fired = False
 
@@ -29,9 +31,11 @@ class Patience:
         return self
 
     def __enter__(self) -> None:
-        """Start to watch the current task."""
-        self._task = asyncio.current_task()
-        assert self._task is not None
+        """Start to watch the current task, which must be the same for all reads."""
+        if self._reader is None:
+            self._reader = asyncio.current_task()
+            assert self._reader is not None
+        self._task = self._reader
         self._cancelling = self._task.cancelling()
         if self._timer is None or self._timer.when() > self._deadline:
             self._arm()

@@ -1,0 +1,32 @@
+"""The bytes of an HTTP answer as they arrive, without the layers that an SDK's client puts between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, aclosing
+
+import aiohttp
+import httpx2
+
+Read = Callable[[], Awaitable[bytes]]
+"""Returns what has come, at least one byte, or nothing at the body's end. Safe to cancel."""
+
+
+async def reader_of(response: httpx2.Response, stack: AsyncExitStack) -> Read:
+    """Return what reads the body; ``stack`` closes what it needs. Errors are ``httpx2``'s or ``aiohttp``'s.
+
+    Where aiohttp is the transport its own reader is used: the four generators above it do nothing for a body that is
+    not compressed, and cost more per token than decoding what they pass on.
+    """
+    transport = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
+    if (
+        isinstance(transport, aiohttp.ClientResponse)
+        and response.headers.get("content-encoding", "identity") == "identity"
+    ):
+        return transport.content.readany
+    chunks = await stack.enter_async_context(aclosing(response.aiter_bytes()))
+
+    async def read() -> bytes:
+        return await anext(chunks, b"")
+
+    return read
