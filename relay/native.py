@@ -7,7 +7,7 @@ import msgspec
 from relay.subscription import Batch, Fork, Piece
 from shared.entry import Entry
 from shared.errors import TailraceError
-from shared.events import ResetEvent, encode_event, event_type
+from shared.events import ResetEvent, encode_event, encoded_type, event_type
 from shared.offset import START, Offset
 
 _NAME = "native"
@@ -16,7 +16,8 @@ _FORK = encode_event(ResetEvent(keep_blocks=0, reason="fork"))
 
 def sse_frames(stream_id: str, batch: Batch) -> bytes:
     """Return the SSE frames of a batch, each with the offset as its id."""
-    return b"".join(fork_frame(stream_id) if isinstance(one, Fork) else _frames(stream_id, one) for one in batch)
+    told = [fork_frame(stream_id) if isinstance(one, Fork) else _frames(stream_id, one) for one in batch]
+    return told[0] if len(told) == 1 else b"".join(told)
 
 
 def _frames(stream_id: str, piece: Piece) -> bytes:
@@ -25,18 +26,19 @@ def _frames(stream_id: str, piece: Piece) -> bytes:
     if piece.skip == 0 and (kept := entry.frames(_NAME)) is not None:
         return kept
     place = place_of(stream_id, entry)
-    frames = b"".join(event_frame(place, sub, line) for sub, line in enumerate(entry.lines) if sub >= piece.skip)
+    told = [event_frame(place, sub, line) for sub, line in enumerate(entry.lines) if sub >= piece.skip]
+    frames = told[0] if len(told) == 1 else b"".join(told)
     return frames if piece.skip else entry.keep_frames(_NAME, frames)
 
 
 def place_of(stream_id: str, entry: Entry) -> bytes:
     """Return what the offsets of all events of an entry begin with."""
-    return Offset(entry.id, 0).text(stream_id)[:-3].encode()
+    return b"%s-%08d-%08d-" % (stream_id[:4].encode(), *entry.id)
 
 
 def event_frame(place: bytes, sub: int, line: bytes) -> bytes:
     """Return the frame of one encoded event, the entry's number ``sub``."""
-    return b"id: %s%03d\nevent: %s\ndata: %s\n\n" % (place, sub, event_type(line).encode(), line)
+    return b"id: %s%03d\nevent: %s\ndata: %s\n\n" % (place, sub, encoded_type(line), line)
 
 
 def fork_frame(stream_id: str) -> bytes:

@@ -12,7 +12,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
 from redis.exceptions import RedisError
@@ -22,7 +22,7 @@ from relay.inbox import Inbox
 from shared.backoff import Backoff
 from shared.entry import Entry
 from shared.errors import GoneError
-from shared.events import event_type
+from shared.events import encoded_type
 from shared.metrics import FORKS, GAP_REPAIRS, REPLAYED
 from shared.offset import MAX_EVENTS_PER_ENTRY, NO_ENTRY, START, EntryId, Offset
 from shared.stream_log import StreamLog
@@ -36,8 +36,7 @@ _RESTORING_S = 15.0
 """How long a log may be missing before its readers are told that it is gone: a worker's longest absence."""
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """An entry, of which the first ``skip`` events were had before."""
 
     entry: Entry
@@ -218,4 +217,4 @@ class Subscription:
 
 def _ends(entry: Entry) -> bool:
     """Tell whether the entry holds the end event, which is always its last."""
-    return event_type(entry.lines[-1]) == "end"
+    return encoded_type(entry.lines[-1]) == b"end"

@@ -15,6 +15,7 @@ from shared.offset import EntryId, Offset
 FORMAT = 1
 FIELD = b"d"
 _HEADER = re.compile(rb"\d+ \d+\n")
+_LIVE = re.compile(rb"(\d{1,10})-(\d{1,10})\n")
 _OBJECT_BYTES = 400
 """What an entry takes in memory beside its blob, about."""
 _FRAME_BYTES = 64
@@ -89,6 +90,12 @@ def blob_of_lines(lines: Sequence[bytes], t_ms: int) -> bytes:
 
 
 def decode_live(payload: bytes) -> Entry:
-    """Return the entry in a live message: its id on the first line, then the blob."""
-    entry_id, blob = payload.split(b"\n", 1)
-    return Entry(EntryId.parse(entry_id), blob)
+    """Return the entry in a live message: its id on the first line, then the blob.
+
+    Raises ``ValueError`` when it is none: anybody may publish.
+    """
+    found = _LIVE.match(payload)
+    if found is None:
+        message = "not an entry: it does not begin with an id and a header"
+        raise ValueError(message)
+    return Entry(EntryId(int(found[1]), int(found[2])), payload[found.end(2) + 1 :])

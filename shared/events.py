@@ -190,10 +190,15 @@ def encode_event(event: Event) -> bytes:
 
 def event_type(line: bytes) -> str:
     """Return the type of an encoded event without decoding it. Raises ``ValueError`` when it is no event."""
+    return encoded_type(line).decode()
+
+
+def encoded_type(line: bytes) -> bytes:
+    """Return the type of an encoded event as it stands there. Raises ``ValueError`` when it is no event."""
     if not line.startswith(_PREFIX):
         message = "not an event: its first key is not a type"
         raise ValueError(message)
-    return line[_TYPE_AT : line.index(b'"', _TYPE_AT)].decode()
+    return line[_TYPE_AT : line.index(b'"', _TYPE_AT)]
 
 
 def decode_event(line: bytes) -> Event:
