@@ -38,6 +38,8 @@ class Started:
 
     stream_id: str
     attached: bool
+    record: Record | None = None
+    """Its record, where that is known."""
 
 
 class Starter:
@@ -75,16 +77,16 @@ class Starter:
             raise ConflictError(message, stream_id=admitted.stream_id)
         attached = admitted.status == "repeated"
         if attached and (found := await self._log.record(admitted.stream_id)) and found.status != "queued":
-            return Started(admitted.stream_id, attached=True)
+            return Started(admitted.stream_id, attached=True, record=found)
         if idempotency_key is not None:
             remembered = keys.idempotency(tenant, idempotency_key)
             record = replace(record, created_ms=admitted.created_ms, idempotency=remembered, body_hash=body_hash)
-        await self._create(admitted.stream_id, record, new=not attached)
+        created = await self._create(admitted.stream_id, record, new=not attached)
         await self._jobs.enqueue(admitted.stream_id, 1)
         if not attached:
             STREAMS_STARTED.inc()
         log.info("stream.started", stream=admitted.stream_id, tenant=tenant, model=name, attached=attached)
-        return Started(admitted.stream_id, attached)
+        return Started(admitted.stream_id, attached, record if created else None)
 
     async def _admit(self, applicant: Applicant) -> Admitted:
         """Admit the stream; after a restart or failover of Redis, once it is certain what its key stands for."""
@@ -130,14 +132,15 @@ class Starter:
             when_abandoned_s=when.cancel_after_s if isinstance(when, CancelAfter) else limits[when],
         )
 
-    async def _create(self, stream_id: str, record: Record, *, new: bool) -> None:
-        """Make the record and the start event, unless they are there."""
+    async def _create(self, stream_id: str, record: Record, *, new: bool) -> bool:
+        """Make the record and the start event, unless they are there, which is returned."""
         asked = msgspec.json.decode(record.request).get("max_tokens")
         clamped = asked if asked is not None and asked > record.max_tokens else None
         start = StartEvent(
             stream_id, record.provider, record.model, record.created_ms, record.max_tokens, clamped, record.metadata
         )
-        await self._log.create(stream_id, record, Entry(FIRST_ENTRY, encode_blob([start], record.created_ms)), new=new)
+        first = Entry(FIRST_ENTRY, encode_blob([start], record.created_ms))
+        return await self._log.create(stream_id, record, first, new=new)
 
 
 def _is_key(text: str) -> bool:

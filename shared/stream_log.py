@@ -67,6 +67,8 @@ class Claimed:
     status: Literal["granted", "gone", "closed", "cancelled", "stale"]
     attempt: int
     follows: EntryId = NO_ENTRY
+    log: Sequence[Entry] = ()
+    """All of the log, where it had one entry before: nobody needs to read it."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class StreamLog:
         ``event.follows`` is filled in by the script. The same token again gets the same grant.
         """
         before, after = encode_blob([event], t_ms).split(b'"follows":"', 1)
+        before, after = before + b'"follows":"', after[after.index(b'"') :]
         answer = await run_script(
             self._redis,
             "claim",
@@ -139,15 +142,18 @@ class StreamLog:
                 claim.replaces,
                 claim.token,
                 claim.worker_id,
-                before + b'"follows":"',
-                after[after.index(b'"') :],
+                before,
+                after,
                 self._running_ms,
                 claim.spared_ms,
                 int(claim.careful),
             ),
         )
-        follows = EntryId.parse(answer[2]) if answer[0] == b"granted" else NO_ENTRY
-        return Claimed(answer[0].decode(), answer[1], follows)
+        if answer[0] != b"granted":
+            return Claimed(answer[0].decode(), answer[1])
+        follows, attempt = EntryId.parse(answer[2]), answer[1]
+        told = (Entry(follows, answer[3]), Entry(EntryId(attempt, 2), before + answer[2] + after)) if answer[3] else ()
+        return Claimed("granted", attempt, follows, told)
 
     async def close(
         self, stream_id: str, events: Sequence[Event], token: str, t_ms: int, replaces: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -34,6 +35,8 @@ class Grant:
     record: Record
     writer: StreamWriter
     reason: AttemptReason
+    log: Sequence[Entry] = ()
+    """All of the log, where it is known from the claim."""
     granted_s: float = field(default_factory=time.monotonic)
     """When, on the monotonic clock."""
 
@@ -85,7 +88,7 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
     )
     writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
     writer.delay_s = ((request.max_delay_ms if request else None) or 0) / 1000
-    return Grant(stream_id, owned, writer, reason)
+    return Grant(stream_id, owned, writer, reason, claimed.log)
 
 
 async def close(parts: Parts, stream_id: str, record: Record, error: ErrorEvent | None) -> None:

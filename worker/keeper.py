@@ -37,6 +37,8 @@ class Keeper:
         self._tick_s = parts.settings.lease_s / _TICKS_PER_LEASE
         self._server_run = ""
         self._reached_s = time.monotonic()
+        self._linger_look_s = 0.0
+        """When the ended streams are looked at next: at once after a restart of Redis, or else once a lease."""
         self._patient_until_s = self._reached_s + parts.settings.lease_s
         """Until then nothing is taken over: after an outage everybody first gets a full lease to show it is alive."""
 
@@ -83,8 +85,11 @@ class Keeper:
         now_s = time.monotonic()
         quiet_s = now_s - self._tick_s
         quiet = [one.writer for one in running.values() if one.writer.entries and one.writer.settled_s < quiet_s]
-        await self.look_after(quiet + [writer for writer, _ in self._supervisor.lingering.values()])
-        self._let_go(now_s)
+        lingering = [writer for writer, _ in self._supervisor.lingering.values()] if now_s > self._linger_look_s else []
+        await self.look_after(quiet + lingering)
+        if lingering:
+            self._linger_look_s = now_s + self._parts.settings.lease_s
+            self._let_go(now_s)
         await self._end_abandoned()
         self._note_delay(now_s)
 
@@ -113,6 +118,7 @@ class Keeper:
         if self._server_run:
             log.warning("worker.redis_restarted")
             await self._restore_book()
+            self._linger_look_s = 0.0
         self._server_run = server_run
 
     async def _restore_book(self) -> None:

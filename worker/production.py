@@ -72,7 +72,7 @@ class Production:
         """Run attempts until one settles the stream."""
         while True:
             self.writer.on_signal = self.interrupt
-            entries = await self._outlast(lambda: whole_log(self._parts, self.stream_id))
+            entries = list(self._grant.log) or await self._outlast(lambda: whole_log(self._parts, self.stream_id))
             self.writer.adopt(entries)
             answer = folded(entries)
             self._usage = dict(answer.usage_by_step)
@@ -95,8 +95,10 @@ class Production:
             return True
         if plan.keep_blocks < len(answer.blocks):
             self._write([ResetEvent(plan.keep_blocks, self._grant.reason)])
-        # Only now, with the lease just confirmed, may the provider be called: it costs money.
-        await self._outlast(lambda: self._parts.leases.renew([self.stream_id]))
+        # Only with a lease just confirmed may the provider be called: it costs money. A young claim is as good as one,
+        # since nobody replaces it.
+        if time.monotonic() - self._grant.granted_s > self._parts.settings.lease_s / 4:
+            await self._outlast(lambda: self._parts.leases.renew([self.stream_id]))
         self._log.info("attempt.started", mode=plan.mode, reason=self._grant.reason, worker=self._parts.worker_id)
         try:
             finish = await self._interruptible(self._answer(request, plan))

@@ -42,7 +42,7 @@ async def start(request: web.Request) -> web.StreamResponse:
     # Shielded: a client that goes away must not leave the start order half done.
     started = await asyncio.shield(services.starter.start(tenant, wanted, key))
     stream_id = started.stream_id
-    record = await services.log.record(stream_id)
+    record = started.record or await services.log.record(stream_id)
     if record is None:
         message = "the stream was started but cannot be read yet; follow it with GET"
         raise UnavailableError(message, retry_after_s=1, stream_id=stream_id)

@@ -3,7 +3,8 @@
 -- ARGV: PUBLISH or SPUBLISH, the attempt to replace, token, worker id,
 --       the attempt event's entry up to the id it follows, the rest of it, log_ttl_ms, spared_ms: a claim that is
 --       younger is not replaced, '1' to leave a stream alone of which Redis may have lost an attempt
--- Returns {"granted", attempt, the id followed}, or {"gone" | "closed" | "cancelled" | "stale", latest attempt}.
+-- Returns {"granted", attempt, the id followed, the blob of that entry if it is the only one, or ''}, or
+--         {"gone" | "closed" | "cancelled" | "stale", latest attempt}.
 -- include history
 local state = redis.call('HMGET', KEYS[1], 'token', 'ended_ms', 'cancel', 'attempt', 'follows', 'claimed_ms',
   'history', 'created_ms')
@@ -11,7 +12,7 @@ local latest = tonumber(state[4])
 if not latest then return {'gone', 0} end
 if state[2] then return {'closed', latest} end
 if state[3] then return {'cancelled', latest} end
-if state[1] == ARGV[3] then return {'granted', latest, state[5]} end
+if state[1] == ARGV[3] then return {'granted', latest, state[5], ''} end
 if latest ~= tonumber(ARGV[2]) then return {'stale', latest} end
 local now_ms = now()
 local age_ms = now_ms - (tonumber(state[6]) or 0)
@@ -29,4 +30,4 @@ redis.call('HSET', KEYS[1], 'token', ARGV[3], 'attempt', attempt, 'worker', ARGV
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 if length == 0 then redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[7])) end
 redis.call(ARGV[1], KEYS[3], id .. '\n' .. blob)
-return {'granted', attempt, follows}
+return {'granted', attempt, follows, length == 1 and last[2][2] or ''}
