@@ -31,7 +31,7 @@ _AFTERWARDS_S = 0.3
 """What a system still does right after the last byte is its price too."""
 _LINGER_S = 5.5
 """The same of Tailrace, whose worker looks at an ended stream's log once more after ``linger_s``."""
-_STEADY_LEAST_S = 0.5
+_STEADY_LEAST_S = 0.3
 _START_S, _SLOWNESS = 120.0, 4
 
 

@@ -95,7 +95,7 @@ async def _most(place: Target, before: list[int], tries: list[Try], plan: Plan) 
     most = plan.scaled(_MOST_STREAMS)
     if before:
         return await most_that_fits(fits, round(median(before)), factor=_NARROW, most=most)
-    return await most_that_fits(fits, plan.scaled(_FIRST[place.name]), most=most)
+    return await most_that_fits(fits, _FIRST[place.name], most=most)
 
 
 async def _try(place: Target, streams: int, plan: Plan) -> Try:
