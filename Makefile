@@ -19,8 +19,9 @@ lint: .venv/test.stamp
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# BENCH="--quick", BENCH="--only memory idle" and so on; --help tells
 bench: .venv/test.stamp
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench$(if $(BENCH), $(BENCH))
 
 # FAULTS="--only worker-kill --runs 50" and so on; --help tells
 faults: .venv/test.stamp
