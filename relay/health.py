@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared.cluster import Streams
 from shared.settings import Settings
 
 log = structlog.get_logger()
@@ -24,7 +24,7 @@ class RedisHealth:
     absence would empty the load balancer and help nobody.
     """
 
-    def __init__(self, servers: Sequence[Redis], settings: Settings) -> None:
+    def __init__(self, servers: Sequence[Streams], settings: Settings) -> None:
         """Watch all of ``servers``."""
         self._servers = servers
         self._grace_s = settings.ready_grace_s

@@ -17,6 +17,7 @@ from relay.start import Starter
 from relay.turnstile import Turnstile
 from relay.viewers import Viewers
 from shared.admission import Admission
+from shared.cluster import Streams
 from shared.jobs import JobQueue
 from shared.redis_client import queue_redis, streams_redis
 from shared.settings import Settings
@@ -29,7 +30,7 @@ class Services:
 
     settings: Settings
     queue: Redis
-    streams: Redis
+    streams: Streams
     log: StreamLog
     admission: Admission
     hub: Hub

@@ -229,9 +229,11 @@ async def execute_each(streams: Streams, commands: Sequence[Command]) -> list[An
     return list(await pipe.execute(raise_on_error=False))
 
 
-def primaries(streams: Streams) -> list[Redis]:
-    """Return a client of each server that holds streams, in no particular order that lasts."""
+async def primaries(streams: Streams) -> list[Redis]:
+    """Return a client of each server that holds streams, in an order that lasts. Raises ``NoClusterError``."""
     if isinstance(streams, Cluster):
+        if not streams.map.primaries:
+            await streams.refresh()
         return [streams.node(address).client for address in sorted(streams.map.primaries)]
     return [streams]
 

@@ -39,7 +39,11 @@ class Settings(BaseSettings):
         description="Redis of the queue (and of the streams, unless streams_url is set): redis://, rediss://, unix:// "
         "or sentinel://[user:password@]host:26379,host:26379/primary[/db] (sentinels:// with TLS).",
     )
-    streams_url: SecretStr | None = Field(None, description="Redis of the stream logs, where it is another one.")
+    streams_url: SecretStr | None = Field(
+        None,
+        description="Redis of the stream logs, where it is another one: as redis_url, or a Redis Cluster as "
+        "cluster://[user:password@]host:6379,host:6379 (rediss+cluster:// with TLS).",
+    )
     redis_timeout_s: Seconds = Field(5.0, description="Longest wait for one Redis answer or connection.")
     redis_connections: Count = Field(64, description="Most command connections one process opens to each Redis.")
 

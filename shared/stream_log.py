@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
-from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from shared import keys
+from shared.cluster import Cluster, Streams, execute_each, primaries
+from shared.cluster_map import Argument, Command
 from shared.entry import FIELD, Entry, encode_blob
 from shared.events import AttemptEvent, EndEvent, EndStatus, Event
+from shared.log_answers import Appended, Glance, appended, glance, outlook
 from shared.offset import NO_ENTRY, EntryId
 from shared.record import Record
-from shared.scripts import Argument, run_script, run_script_each
+from shared.scripts import run_script, run_script_each
 from shared.settings import Settings
 
-AppendStatus = Literal["done", "fenced", "closed", "gone", "tail", "error"]
+__all__ = ["MAX_APPENDS", "Append", "Appended", "Claim", "Claimed", "Glance", "Place", "StreamLog"]
+
+T = TypeVar("T")
 MAX_APPENDS = 200
 """Streams per append script: about 1 ms of Redis, so that nobody else waits longer."""
 
@@ -35,16 +40,6 @@ class Append(NamedTuple):
     entry: Entry
     end_status: EndStatus | None = None
     """Set when the entry holds the end event."""
-
-
-@dataclass(frozen=True)
-class Appended:
-    """What became of an append. ``tail`` is the log's real last entry when it was neither done nor refused."""
-
-    status: AppendStatus
-    cancel_asked: bool = False
-    tail: EntryId = NO_ENTRY
-    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,25 +66,20 @@ class Claimed:
     """All of the log, where it had one entry before: nobody needs to read it."""
 
 
-@dataclass(frozen=True)
-class Glance:
-    """What a reader of a quiet stream must know: how long the log is and whether it is still there."""
+class Place(NamedTuple):
+    """How far a scan of all streams has come."""
 
-    length: int
-    exists: bool
-    ended: bool
-    attempt: int
+    server: int = 0
+    cursor: int = 0
 
 
 class StreamLog:
-    """The streams of one Redis. Safe for any number of concurrent calls."""
+    """The streams of one Redis, or of a cluster. Safe for any number of concurrent calls."""
 
-    def __init__(
-        self, redis: Redis, settings: Settings, *, publish: Literal["PUBLISH", "SPUBLISH"] = "PUBLISH"
-    ) -> None:
-        """Use ``redis`` (no response decoding) and the retention times of ``settings``."""
-        self._redis = redis
-        self._publish = publish
+    def __init__(self, streams: Streams, settings: Settings) -> None:
+        """Use ``streams`` (no response decoding) and the retention times of ``settings``."""
+        self._redis = streams
+        self._publish = "SPUBLISH" if isinstance(streams, Cluster) else "PUBLISH"
         self._running_ms = round(settings.running_ttl_s * 1000)
         self._ended_ms = round(settings.ttl_s * 1000)
         self._tombstone_ms = round(settings.tombstone_s * 1000)
@@ -118,13 +108,26 @@ class StreamLog:
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Append up to ``MAX_APPENDS`` entries, in this order, in one round trip; an outcome each."""
+        if isinstance(self._redis, Cluster):
+            return await self._append_each(appends)
         names: list[str | bytes] = []
         arguments: list[Argument] = [self._publish, self._running_ms, *self._ttls(ended=True)]
         for stream_id, token, attempt, entry, end_status in appends:
             names += keys.names(stream_id)
             arguments += (token, attempt, b"%d-%d" % entry.id, entry.blob, end_status or b"")
         answers = await run_script(self._redis, "append", names, arguments)
-        return [_USUAL.get(answer) or _appended(answer.decode(errors="replace")) for answer in answers]
+        return [appended(answer) for answer in answers]
+
+    async def _append_each(self, appends: Sequence[Append]) -> list[Appended]:
+        """Append with a script an entry: what one script touches must be on one server of the cluster."""
+        first: tuple[Argument, ...] = (self._publish, self._running_ms, *self._ttls(ended=True))
+        calls: list[tuple[Sequence[str], Sequence[Argument]]] = []
+        for stream_id, token, attempt, entry, end_status in appends:
+            names = (keys.record(stream_id), keys.log(stream_id))
+            more = (token, attempt, str(entry.id), entry.blob, end_status or b"", keys.live(stream_id))
+            calls.append((names, first + more))
+        answers = await run_script_each(self._redis, "append_one", calls)
+        return [appended(answer if isinstance(answer, RedisError) else answer[0]) for answer in answers]
 
     async def claim(self, stream_id: str, claim: Claim, event: AttemptEvent, t_ms: int) -> Claimed:
         """Give the stream to a new attempt after ``claim.replaces``, unless that is not the latest, or it has ended.
@@ -136,7 +139,7 @@ class StreamLog:
         answer = await run_script(
             self._redis,
             "claim",
-            (keys.record(stream_id), keys.log(stream_id), keys.live(stream_id)),
+            (keys.record(stream_id), keys.log(stream_id)),
             (
                 self._publish,
                 claim.replaces,
@@ -147,6 +150,7 @@ class StreamLog:
                 self._running_ms,
                 claim.spared_ms,
                 int(claim.careful),
+                keys.live(stream_id),
             ),
         )
         if answer[0] != b"granted":
@@ -167,7 +171,7 @@ class StreamLog:
         answer = await run_script(
             self._redis,
             "close",
-            (keys.record(stream_id), keys.log(stream_id), keys.live(stream_id)),
+            (keys.record(stream_id), keys.log(stream_id)),
             (
                 self._publish,
                 "" if replaces is None else replaces,
@@ -176,6 +180,7 @@ class StreamLog:
                 end.status,
                 t_ms,
                 *self._ttls(ended=True),
+                keys.live(stream_id),
             ),
         )
         return cast(bytes, answer).decode()
@@ -187,8 +192,10 @@ class StreamLog:
 
     async def erase(self, stream_id: str) -> Literal["erased", "running", "gone"]:
         """Erase an ended stream's log; its record stays as a tombstone."""
-        names = (keys.record(stream_id), keys.log(stream_id), keys.viewers(stream_id))
+        names = (keys.record(stream_id), keys.log(stream_id))
         answer = await run_script(self._redis, "erase", names, (self._tombstone_ms,))
+        if answer == b"erased":
+            await self._redis.execute_command("DEL", keys.viewers(stream_id))
         return cast(Literal["erased", "running", "gone"], answer.decode())
 
     async def record(self, stream_id: str) -> Record | None:
@@ -198,38 +205,63 @@ class StreamLog:
 
     async def records(self, stream_ids: Sequence[str]) -> list[Record | None]:
         """Return the records of several streams in one round trip."""
-        pipe = self._redis.pipeline(transaction=False)
-        for stream_id in stream_ids:
-            pipe.hgetall(keys.record(stream_id))
-        return [Record.from_fields(found) if b"tenant" in found else None for found in await pipe.execute()]
+        found = await execute_each(self._redis, [("HGETALL", keys.record(one)) for one in stream_ids])
+        return [Record.from_fields(one) if b"tenant" in one else None for one in map(_unless_error, found)]
 
     async def read(self, stream_id: str, start: EntryId, count: int) -> list[Entry]:
         """Return up to ``count`` entries from ``start`` on, itself included, in order."""
-        found = await self._redis.xrange(keys.log(stream_id), min=str(start), count=count)
+        name = keys.log(stream_id)
+        found = await self._redis.execute_command("XRANGE", name, str(start), "+", "COUNT", count)
         return [Entry(EntryId.parse(entry_id), fields[FIELD]) for entry_id, fields in found]
 
     async def tail(self, stream_id: str) -> EntryId:
         """Return the id of the last entry, ``NO_ENTRY`` when the log is empty or gone."""
-        found = await self._redis.xrevrange(keys.log(stream_id), count=1)
+        found = await self._redis.execute_command(*_last_of(stream_id))
         return EntryId.parse(found[0][0]) if found else NO_ENTRY
 
     async def glance(self, stream_ids: Sequence[str]) -> list[Glance]:
         """Return how several streams stand, in one round trip."""
-        pipe = self._redis.pipeline(transaction=False)
+        return [_unless_error(one) for one in await self.glance_each(stream_ids)]
+
+    async def glance_each(self, stream_ids: Sequence[str]) -> list[Glance | RedisError]:
+        """Return how each of several streams stands, in one round trip, or why that cannot be known now.
+
+        Raises ``RedisError`` when a single Redis cannot be reached.
+        """
+        commands: list[Command] = []
         for stream_id in stream_ids:
-            pipe.xlen(keys.log(stream_id))
-            pipe.hmget(keys.record(stream_id), ["attempt", "ended_ms"])
-        found = await pipe.execute()
-        return [Glance(length, bool(state[0]), bool(state[1]), int(state[0] or 0)) for length, state in _pairs(found)]
+            commands += (("XLEN", keys.log(stream_id)), ("HMGET", keys.record(stream_id), "attempt", "ended_ms"))
+        return [glance(*pair) for pair in _pairs(await execute_each(self._redis, commands))]
 
     async def outlook(self, writers: Sequence[tuple[str, Record]]) -> list[Appended]:
-        """Return what an append to each stream, by the writer of its record, would be told now, with the log's tail."""
-        pipe = self._redis.pipeline(transaction=False)
+        """Return what an append to each stream, by the writer of its record, would be told now, with the log's tail.
+
+        Raises ``RedisError`` when a single Redis cannot be reached.
+        """
+        commands: list[Command] = []
         for stream_id, _ in writers:
-            pipe.hmget(keys.record(stream_id), ["token", "cancel", "ended_ms", "attempt"])
-            pipe.xrevrange(keys.log(stream_id), count=1)
-        found = await pipe.execute()
-        return [_outlook(record, *pair) for (_, record), pair in zip(writers, _pairs(found), strict=True)]
+            commands += (
+                ("HMGET", keys.record(stream_id), "token", "cancel", "ended_ms", "attempt"),
+                _last_of(stream_id),
+            )
+        found = await execute_each(self._redis, commands)
+        return [outlook(record, *pair) for (_, record), pair in zip(writers, _pairs(found), strict=True)]
+
+    async def scan(self, place: Place, count: int) -> tuple[Place, list[str]]:
+        """Return about ``count`` of all streams there are, and the place to go on from: the first one at the end.
+
+        Raises ``RedisError`` when a single Redis cannot be reached; a server of a cluster that is away is passed over.
+        """
+        servers = await primaries(self._redis)
+        client = servers[place.server % len(servers)]
+        try:
+            cursor, names = await client.scan(place.cursor, match=keys.record("*"), count=count)
+        except (RedisError, OSError):
+            if len(servers) == 1:
+                raise
+            cursor, names = 0, []
+        server = place.server if cursor else (place.server + 1) % len(servers)
+        return Place(server, cursor), [keys.stream_of(name.decode()) for name in names]
 
     async def view(self, relay_id: str, leases_ms: Sequence[tuple[str, int]]) -> None:
         """Renew a relay's viewer leases: stream id and milliseconds each, 0 when its last viewer has left."""
@@ -248,28 +280,18 @@ class StreamLog:
         return log_ms, log_ms + self._tombstone_ms
 
 
-_USUAL = {b"done": Appended("done"), b"done cancel": Appended("done", cancel_asked=True)}
-
-
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """Yield the items two by two."""
     return zip(flat[::2], flat[1::2], strict=True)
 
 
-def _outlook(mine: Record, state: list[bytes | None], last: list[tuple[bytes, dict[bytes, bytes]]]) -> Appended:
-    """Return how a writer stands, from the stored token, cancel flag, end and attempt, and the last entry."""
-    token, cancel, ended, attempt = state
-    if attempt is None or int(attempt) < mine.attempt:
-        return Appended("gone")
-    if token is None or token.decode() != mine.token:
-        return Appended("fenced")
-    tail = EntryId.parse(last[0][0]) if last else NO_ENTRY
-    return Appended("closed" if ended else "tail", cancel_asked=bool(cancel), tail=tail)
+def _last_of(stream_id: str) -> Command:
+    """Return the command that reads a log's last entry."""
+    return ("XREVRANGE", keys.log(stream_id), "+", "-", "COUNT", 1)
 
 
-def _appended(answer: str) -> Appended:
-    """Return the outcome in one status line of the append script."""
-    status, _, rest = answer.partition(" ")
-    if status == "tail":
-        return Appended("tail", tail=EntryId.parse(rest))
-    return Appended(cast(AppendStatus, status), cancel_asked=rest == "cancel", detail=rest)
+def _unless_error(answer: T | RedisError) -> T:
+    """Return the answer. Raises it, if it is an error."""
+    if isinstance(answer, RedisError):
+        raise answer
+    return answer

@@ -12,6 +12,7 @@ import pytest_asyncio
 from redis.asyncio import Redis
 
 from tests.support import Process
+from tests.support_cluster import ClusterSet
 from tests.support_redis import RedisProcess, Server, clear, engine, find_binary, keys_without_expiry, start_shared
 from tests.support_services import Service
 
@@ -59,6 +60,26 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """Give a client of the empty Redis; answers are bytes."""
     async with Redis.from_url(redis_url) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def cluster_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterSet]:
+    """Run the Redis Cluster of three primaries that tests share which do not break it."""
+    servers = ClusterSet(tmp_path_factory.mktemp("cluster"), lasting=True)
+    try:
+        asyncio.run(servers.start())
+        yield servers
+    finally:
+        servers.end()
+
+
+@pytest.fixture
+async def cluster(cluster_session: ClusterSet) -> AsyncIterator[ClusterSet]:
+    """Give the cluster, empty. Fails the test if it leaves a key that would stay for ever."""
+    await cluster_session.clear()
+    yield cluster_session
+    if names := await cluster_session.keys_without_expiry():
+        pytest.fail(f"keys without an expiry were left in the cluster: {', '.join(names)}", pytrace=False)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ class WorkerService:
         self.supervisor = Supervisor(self.parts, self._on_room)
         self._keeper = Keeper(self.parts, self.supervisor, self._queue)
         self._control = Control(self.parts.worker_id, self._queue, self.supervisor, self._keeper)
-        self.reaper = Reaper(self.parts, self._streams)
+        self.reaper = Reaper(self.parts)
         crons = [self.reaper.cron_job()]
         self._dispatcher = Dispatcher(self._queue, settings, self.supervisor.accept, self.supervisor.room, crons)
 

@@ -1,19 +1,22 @@
 """The worker's heartbeat: renews its leases, takes over what others have lost, and looks after its quiet streams.
 
-Everything here is one loop, four ticks a lease, whose cost does not grow with the number of streams except in what
-one round trip carries.
+Two loops, four ticks a lease each, whose cost does not grow with the number of streams except in what one round trip
+carries. Renewing is alone in one of them: it asks the queue Redis only, and must not wait for the streams' Redis.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.leases import TakenReason
+from shared.tasks import end_tasks
 from worker.parts import Parts
 from worker.stream_writer import StreamWriter
 from worker.supervisor import Supervisor
@@ -36,20 +39,32 @@ class Keeper:
         self._queue = queue
         self._tick_s = parts.settings.lease_s / _TICKS_PER_LEASE
         self._server_run = ""
-        self._reached_s = time.monotonic()
+        self._renewed_s = time.monotonic()
         self._linger_look_s = 0.0
         """When the ended streams are looked at next: at once after a restart of Redis, or else once a lease."""
-        self._patient_until_s = self._reached_s + parts.settings.lease_s
+        self._patient_until_s = self._renewed_s + parts.settings.lease_s
         """Until then nothing is taken over: after an outage everybody first gets a full lease to show it is alive."""
+        self._unseen: dict[StreamWriter, float] = {}
+        """Since when the server of a stream cannot be asked, while others of its cluster can."""
 
     async def run(self) -> None:
         """Tick until cancelled."""
+        steps = (self._renew, self._look)
+        tasks = [asyncio.create_task(self._repeat(step), name="worker.keeper") for step in steps]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await end_tasks(tasks)
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step at every tick; when it cannot reach Redis, be patient, and after ``detached_s`` give up."""
+        reached_s = time.monotonic()
         while True:
             try:
-                await self._tick()
-                self._reached_s = time.monotonic()
+                await step()
+                reached_s = time.monotonic()
             except (RedisError, OSError) as error:
-                self._lost(error)
+                self._lost(error, time.monotonic() - reached_s)
             await asyncio.sleep(self._tick_s)
 
     async def look_after(self, writers: list[StreamWriter]) -> None:
@@ -61,6 +76,10 @@ class Keeper:
             batch = writers[at : at + _BATCH]
             outlooks = await self._parts.log.outlook([(one.stream_id, one.record) for one in batch])
             for writer, outlook in zip(batch, outlooks, strict=True):
+                if outlook.status == "error":
+                    self._unseen.setdefault(writer, time.monotonic())
+                    continue
+                self._unseen.pop(writer, None)
                 if outlook.cancel_asked:
                     writer.on_signal("cancelled")
                 if outlook.status == "fenced":
@@ -72,21 +91,27 @@ class Keeper:
                     writer.rewind(outlook.tail)
                     self._parts.publisher.touch(writer)
 
-    async def _tick(self) -> None:
-        """Renew, take over, look after: in this order, since renewing is what keeps others away."""
+    async def _renew(self) -> None:
+        """Keep others away from the streams that run here."""
         began_s = time.monotonic()
-        running = self._supervisor.running
-        await self._parts.leases.renew_all(list(running))
+        await self._parts.leases.renew_all(list(self._supervisor.running))
         await self._note_server()
         self._note_delay(began_s)
-        room = self._supervisor.room()
-        if room and time.monotonic() > self._patient_until_s:
+        self._renewed_s = time.monotonic()
+
+    async def _look(self) -> None:
+        """Take over what others have lost, and look after what is here."""
+        running = self._supervisor.running
+        room, now_s = self._supervisor.room(), time.monotonic()
+        renewed = now_s - self._renewed_s < self._parts.settings.lease_s / 2  # first what is ours, as all others do
+        if room and renewed and now_s > self._patient_until_s:
             await self._take_over(min(room, _MOST_TAKEN))
         now_s = time.monotonic()
         quiet_s = now_s - self._tick_s
         quiet = [one.writer for one in running.values() if one.writer.entries and one.writer.settled_s < quiet_s]
         lingering = [writer for writer, _ in self._supervisor.lingering.values()] if now_s > self._linger_look_s else []
         await self.look_after(quiet + lingering)
+        self._note_unseen()
         if lingering:
             self._linger_look_s = now_s + self._parts.settings.lease_s
             self._let_go(now_s)
@@ -133,19 +158,30 @@ class Keeper:
         if now_s - since_s > self._parts.settings.lease_s / 2:
             self._patient_until_s = now_s + self._parts.settings.lease_s
 
-    def _lost(self, error: Exception) -> None:
+    def _lost(self, error: Exception, away_s: float) -> None:
         """Take in that Redis cannot be reached: be patient when it is back, and give up when it is away too long."""
-        now_s = time.monotonic()
-        away_s = now_s - self._reached_s
         log.warning("worker.redis_lost", error=type(error).__name__, away_s=round(away_s, 1))
-        self._patient_until_s = now_s + self._tick_s + self._parts.settings.lease_s
+        self._patient_until_s = time.monotonic() + self._tick_s + self._parts.settings.lease_s
         if away_s > self._parts.settings.detached_s:
             self._supervisor.interrupt_all("detached")
+
+    def _note_unseen(self) -> None:
+        """Give up the streams whose server has been away too long: another worker may reach it."""
+        running = self._supervisor.running.values()
+        held = {one.writer for one in running} | {writer for writer, _ in self._supervisor.lingering.values()}
+        for writer, since_s in list(self._unseen.items()):
+            if writer not in held or writer.settled_s > since_s:  # an append has got through in the meantime
+                del self._unseen[writer]
+        long_ago_s = time.monotonic() - self._parts.settings.detached_s
+        for production in running:
+            if self._unseen.get(production.writer, math.inf) < long_ago_s:
+                production.interrupt("detached")
 
     def _let_go(self, looked_s: float) -> None:
         """Let go of the ended streams that were found whole when their time to linger was over, or are another's."""
         for stream_id, (writer, until_s) in list(self._supervisor.lingering.items()):
-            if writer.lost is not None or (until_s <= looked_s and not writer.pending):
+            unproven = writer.pending or writer in self._unseen
+            if writer.lost is not None or (until_s <= looked_s and not unproven):
                 del self._supervisor.lingering[stream_id]
 
     async def _end_abandoned(self) -> None:

@@ -15,10 +15,9 @@ from typing import Any, cast
 import structlog
 from arq.cron import CronJob, cron
 from arq.typing import WorkerCoroutine
-from redis.asyncio import Redis
 
-from shared import keys
 from shared.metrics import REAPED
+from shared.stream_log import Place
 from worker.parts import Parts
 
 log = structlog.get_logger()
@@ -30,11 +29,10 @@ _SCANNED_AT_ONCE = 500
 class Reaper:
     """One pass a minute over a part of the records, by whichever worker arq's cron picks."""
 
-    def __init__(self, parts: Parts, streams: Redis) -> None:
-        """Scan the records in ``streams``."""
+    def __init__(self, parts: Parts) -> None:
+        """Scan the records of ``parts.log``."""
         self._parts = parts
-        self._streams = streams
-        self._cursor = 0
+        self._place = Place()
 
     def cron_job(self) -> CronJob:
         """Return the arq cron job; of all workers' only one runs at a time."""
@@ -44,9 +42,9 @@ class Reaper:
         """Offer the orphans among the next records; return how many there were. Raises ``RedisError``."""
         found = 0
         for _ in range(_MOST_SCANNED // _SCANNED_AT_ONCE):
-            self._cursor, names = await self._streams.scan(self._cursor, match=keys.record("*"), count=_SCANNED_AT_ONCE)
-            found += await self._offer_orphans([keys.stream_of(name.decode()) for name in names])
-            if self._cursor == 0:
+            self._place, stream_ids = await self._parts.log.scan(self._place, _SCANNED_AT_ONCE)
+            found += await self._offer_orphans(stream_ids)
+            if self._place == Place():
                 break
         return found
 

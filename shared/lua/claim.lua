@@ -1,8 +1,9 @@
 -- Give a stream to a new attempt and tell so in its log. The same token again gets the same grant.
--- KEYS: record, log, channel
+-- KEYS: record, log
 -- ARGV: PUBLISH or SPUBLISH, the attempt to replace, token, worker id,
 --       the attempt event's entry up to the id it follows, the rest of it, log_ttl_ms, spared_ms: a claim that is
---       younger is not replaced, '1' to leave a stream alone of which Redis may have lost an attempt
+--       younger is not replaced, '1' to leave a stream alone of which Redis may have lost an attempt,
+--       channel
 -- Returns {"granted", attempt, the id followed, the blob of that entry if it is the only one, or ''}, or
 --         {"gone" | "closed" | "cancelled" | "stale", latest attempt}.
 -- include history
@@ -29,5 +30,5 @@ redis.call('HSET', KEYS[1], 'token', ARGV[3], 'attempt', attempt, 'worker', ARGV
   'follows', follows, 'claimed_ms', now_ms, 'history', history())
 redis.call('HINCRBY', KEYS[1], 'attempts', 1)
 if length == 0 then redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[7])) end
-redis.call(ARGV[1], KEYS[3], id .. '\n' .. blob)
+redis.call(ARGV[1], ARGV[10], id .. '\n' .. blob)
 return {'granted', attempt, follows, length == 1 and last[2][2] or ''}

@@ -79,7 +79,7 @@ async def test_a_redis_that_accepts_and_never_answers_does_not_deafen_a_relay(re
     async with server, Redis.from_url(f"redis://127.0.0.1:{address[1]}/0") as far:
         hub = Hub(far, log, settings)
         running = asyncio.create_task(hub.run())
-        await eventually(lambda: hub._connection is not None, 5, "another connection is made")
+        await eventually(lambda: hub.live.connected, 5, "another connection is made")
         await hub.leave(await hub.join(stream.stream_id))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

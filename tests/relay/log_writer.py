@@ -7,10 +7,9 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from redis.asyncio import Redis
-
 from relay.hub import Hub
 from relay.subscription import Fork, Subscription
+from shared.cluster import Streams
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, DeltaEvent, EndEvent, Event, StartEvent
 from shared.offset import NO_ENTRY, EntryId, Offset, new_stream_id
@@ -110,7 +109,7 @@ class Reader:
 
 
 @asynccontextmanager
-async def hubs(redis: Redis, settings: Settings, count: int = 1) -> AsyncIterator[list[Hub]]:
+async def hubs(redis: Streams, settings: Settings, count: int = 1) -> AsyncIterator[list[Hub]]:
     """Run the live delivery of so many relays."""
     made = [Hub(redis, StreamLog(redis, settings), settings) for _ in range(count)]
     tasks = [asyncio.create_task(hub.run()) for hub in made]
