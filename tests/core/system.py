@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from relay.start import FIRST_ENTRY, Started, Starter
 from shared import keys
 from shared.admission import Admission, Applicant
+from shared.cluster import Streams
 from shared.entry import Entry, encode_blob
 from shared.events import Event, StartEvent
 from shared.jobs import JobQueue
@@ -37,7 +38,7 @@ def request(**script: Any) -> StreamRequest:
 class System:
     """One Redis, or two, seen as a relay and an operator see it."""
 
-    def __init__(self, queue: Redis, settings: Settings, streams: Redis | None = None) -> None:
+    def __init__(self, queue: Redis, settings: Settings, streams: Streams | None = None) -> None:
         """Use ``queue`` for everything, or ``streams`` for the logs."""
         self.queue = queue
         self.settings = settings

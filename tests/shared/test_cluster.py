@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from redis.exceptions import TryAgainError
+from redis.exceptions import RedisError, TryAgainError
 
 from shared import keys
 from shared.cluster import Cluster
@@ -182,6 +182,22 @@ async def test_a_dead_server_keeps_only_its_own_streams_and_delays_nobody(
     finally:
         dead.resume()
     await eventually(lambda: all_done(stream_log, appends), 10, "the server is asked again")
+    await eventually(cluster.settled, 10)
+
+
+async def test_a_cluster_that_was_away_whole_is_found_again(cluster: ClusterSet, stream_log: StreamLog) -> None:
+    """Every server was killed: each stream is told so, without a wait, until they are back."""
+    streams = await writers(stream_log, 6)
+    appends = [next_words(writer) for writer in streams]
+    for server in cluster.primaries:
+        server.kill()
+    for _ in range(2):
+        assert {one.status for one in await stream_log.append(appends)} == {"error"}
+    with pytest.raises(RedisError):
+        await stream_log.record(streams[0].stream_id)
+    for server in cluster.primaries:
+        server.restart()
+    await eventually(lambda: all_done(stream_log, appends), 10, "the cluster is back")
     await eventually(cluster.settled, 10)
 
 
