@@ -11,7 +11,7 @@ from bench.names import ROW_NAMES
 
 RESULTS = Path(__file__).parent / "results"
 
-_QUICK = {"scale": 0.1, "seconds": 1.5, "rounds": 1, "samples": 20}
+_QUICK = {"scale": 0.05, "seconds": 1.0, "rounds": 1, "samples": 20}
 
 
 class BenchError(Exception):
@@ -20,13 +20,13 @@ class BenchError(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """One run. The defaults take about twenty minutes and are what the targets are for."""
+    """One run. The defaults take a little over twenty minutes and are what the targets are for."""
 
     scale: float = 1.0
     """Every number of streams and readers is multiplied by this."""
     rate: float = 50.0
     """Tokens per second of each stream, where a row does not say another."""
-    seconds: float = 6.0
+    seconds: float = 5.0
     """How long each stream of a load lasts, and about how long anything else is looked at."""
     rounds: int = 5
     """How often everything is measured, the systems in alternating order."""

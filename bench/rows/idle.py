@@ -16,7 +16,7 @@ from bench.stand import Stand
 
 _MORE = 2
 """Workers, and then relays, that are added to a system of one each: what all of them ask for more is theirs."""
-_SETTLED_S = 3.0
+_SETTLED_S = 2.0
 _LEAST_S = 2.0
 """The shortest look: some commands come every two seconds."""
 _LIMIT_PER_S = 10.0
