@@ -14,7 +14,7 @@ import structlog
 from shared.backoff import Backoff
 from shared.errors import ConfigurationError
 from shared.metrics import PROCESS_RESTARTS
-from shared.processes.run import Patience, Run
+from shared.processes.run import ChildCommand, Patience, Run
 from shared.processes.summing import Family, added_up, families_of, lasting
 
 log = structlog.get_logger()
@@ -26,7 +26,7 @@ _KILLED_S = 10.0
 class Parent:
     """Runs ``count`` processes of one command. ``serve`` once."""
 
-    def __init__(self, command: list[str], count: int, patience: Patience) -> None:
+    def __init__(self, command: ChildCommand, count: int, patience: Patience) -> None:
         """Prepare; nothing runs yet."""
         self._command = command
         self._count = count

@@ -66,8 +66,9 @@ def _hold(family: int, address: tuple[Any, ...]) -> socket.socket:
         except OSError:
             held.close()
             raise
-    # It was needed for connections that have just been closed. Two that have it, and do not listen, let each other in.
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        # It was for connections that have just been closed. Two that have it, and do not listen, let each other in: so
+        # not after the first has gone.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return held
 
 

@@ -16,7 +16,7 @@ from shared.processes.launch import python_module
 from shared.processes.options import add_processes
 from shared.processes.parent import Parent
 from shared.processes.port import HeldPort
-from shared.processes.run import Patience
+from shared.processes.run import ChildCommand, Patience
 from shared.processes.seat import Seat
 from shared.settings import Settings, load_settings
 
@@ -45,8 +45,8 @@ class Program:
             settings = load_settings()
             configure_logs(settings)
             count = options.processes or self.processes(settings)
-            if options.process is not None:
-                seat = Seat(options.process, options.link, options.port)
+            if options.child is not None:
+                seat = Seat(*options.child)
                 uvloop.run(self._serve_seated(settings, seat))
             elif count > 1:
                 self._serve_several(settings, count)
@@ -70,8 +70,8 @@ class Program:
         address = self.address(settings)
         held = None if address is None else HeldPort(*address)
         with nullcontext() if held is None else closing(held):
-            command = [*python_module(self.name), "--port", str(0 if held is None else held.port)]
             patience = Patience(stop_s=self.drain_s(settings) + _BEYOND_BUDGET_S)
+            command = ChildCommand(python_module(self.name), 0 if held is None else held.port)
             uvloop.run(_serve_children(command, count, patience))
 
     def _parser(self) -> argparse.ArgumentParser:
@@ -81,11 +81,11 @@ class Program:
             epilog="Configured by the environment: see 'tailrace settings'.",
         )
         add_processes(parser, self.name)
-        for told_by_a_parent in ("--process", "--link", "--port"):
-            parser.add_argument(told_by_a_parent, type=int, help=argparse.SUPPRESS)
+        # What a parent tells each child: its number, the open file that is its link, and the port.
+        parser.add_argument("--child", type=int, nargs=3, help=argparse.SUPPRESS)
         return parser
 
 
-async def _serve_children(command: list[str], count: int, patience: Patience) -> None:
+async def _serve_children(command: ChildCommand, count: int, patience: Patience) -> None:
     """Make and run the parent on the loop that runs this."""
     await Parent(command, count, patience).serve()

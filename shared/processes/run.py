@@ -48,16 +48,30 @@ class Patience:
     """A child that was ready for this long has recovered: the next delay is a first one again."""
 
 
+@dataclass(frozen=True)
+class ChildCommand:
+    """How each child is started."""
+
+    program: list[str]
+    port: int
+    """The one that all of them listen on; 0 where there is none."""
+
+    def of(self, number: int, link_fd: int) -> list[str]:
+        """Return the command of one child, which is to find its end of the link open."""
+        return [*self.program, "--child", str(number), str(link_fd), str(self.port)]
+
+
 class Run:
     """One process, tied to this one: it ends when we do, however that happens."""
 
-    def __init__(self, process: Process, link: Link, sum_up: SumUp, patience: Patience) -> None:
+    def __init__(self, number: int, process: Process, link: Link, sum_up: SumUp, patience: Patience) -> None:
         """Watch a process that has just been started; use ``start``."""
         self.families: list[Family] = []
         """Its metrics, as reported last."""
         self.refused = ""
         """Why it could not start, in its own words."""
         self._process = process
+        self._log = log.bind(process=number, pid=process.pid)
         self._link = link
         self._sum_up = sum_up
         self._patience = patience
@@ -67,7 +81,7 @@ class Run:
         self._summing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def start(cls, command: list[str], number: int, sum_up: SumUp, patience: Patience) -> Run:
+    async def start(cls, command: ChildCommand, number: int, sum_up: SumUp, patience: Patience) -> Run:
         """Start ``command`` as process ``number``, which may have ``sum_up`` asked. Raises ``OSError``.
 
         In a session of its own: a terminal's Ctrl-C reaches the parent alone, which passes it on.
@@ -76,7 +90,7 @@ class Run:
         with theirs:
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *tethered([*command, "--process", str(number), "--link", str(theirs.fileno())]),
+                    *tethered(command.of(number, theirs.fileno())),
                     stdin=PIPE,
                     pass_fds=(theirs.fileno(),),
                     env=inherited_environment(),
@@ -85,7 +99,7 @@ class Run:
             except OSError:
                 ours.close()
                 raise
-        return cls(process, await Link.open(ours), sum_up, patience)
+        return cls(number, process, await Link.open(ours), sum_up, patience)
 
     @property
     def pid(self) -> int:
@@ -143,6 +157,7 @@ class Run:
             case Ready():
                 self._ready_at_s = asyncio.get_running_loop().time()
                 self._ready.set()
+                self._log.info("process.ready")
             case Refused(sentence):
                 self.refused = sentence
             case Report(families):
@@ -164,7 +179,7 @@ class Run:
             async with asyncio.timeout(self._patience.start_s):
                 await self._ready.wait()
         except TimeoutError:
-            log.warning("process.not_ready", pid=self.pid, within_s=self._patience.start_s)
+            self._log.warning("process.not_ready", within_s=self._patience.start_s)
             self.kill()
             return
         missed = 0
@@ -172,5 +187,5 @@ class Run:
             report = self.reported()
             await asyncio.sleep(self._patience.look_s)
             missed = 0 if report.done() else missed + 1
-        log.warning("process.hangs", pid=self.pid, for_s=self._patience.look_s * missed)
+        self._log.warning("process.hangs", for_s=self._patience.look_s * missed)
         self.kill()

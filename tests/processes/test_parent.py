@@ -34,7 +34,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 async def test_a_child_that_hangs_is_killed_and_started_again(start: Start) -> None:
     """It holds connections that nobody serves, and a probe of the shared port reaches it only by chance."""
     parent = start("serve")
-    await all_say(parent, "small.ready", 2)
+    await all_say(parent, "process.ready", 2)
     pid = processes(parent)[2]
     os.kill(pid, signal.SIGSTOP)
     hangs = await parent.event("process.hangs")
@@ -48,13 +48,13 @@ async def test_a_child_that_hangs_is_killed_and_started_again(start: Start) -> N
 async def test_a_child_that_keeps_dying_is_started_again_each_time(start: Start) -> None:
     """After a while, by the backoff; the other is left alone."""
     parent = start("serve")
-    await all_say(parent, "small.ready", 2)
+    await all_say(parent, "process.ready", 2)
     other = processes(parent)[1]
     for deaths in range(1, 4):
-        await all_say(parent, "small.ready", 1 + deaths)
+        await all_say(parent, "process.ready", 1 + deaths)
         os.kill(processes(parent)[2], signal.SIGKILL)
         await all_say(parent, "process.ended", deaths)
-    await all_say(parent, "small.ready", 5)
+    await all_say(parent, "process.ready", 5)
     assert processes(parent)[1] == other
     assert all(0 <= said["again_in_s"] <= 0.2 for said in named(parent, "process.ended"))
 
@@ -71,7 +71,7 @@ async def test_children_that_never_become_ready_end_the_whole(start: Start) -> N
 async def test_children_that_do_not_end_are_killed_after_their_budget(start: Start) -> None:
     """The parent neither waits for ever nor leaves them behind."""
     parent = start("stubborn")
-    await all_say(parent, "small.ready", 2)
+    await all_say(parent, "process.ready", 2)
     pids = list(processes(parent).values())
     parent.terminate()
     assert await parent.ended() == 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Barrier
 
 import pytest
 
@@ -72,6 +74,26 @@ def test_a_port_that_somebody_listens_on_is_refused(options: tuple[int, ...]) ->
     with server(0, options) as other:
         port = other.getsockname()[1]
         assert refused(port) == f"port {port} on {HOST} cannot be listened on: Address already in use"
+
+
+def test_of_two_that_start_at_the_same_moment_one_gets_the_port() -> None:
+    """However their steps interleave: each round is another race."""
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(1000):
+            port, together = free_port(), Barrier(2)
+            got = [held for held in pool.map(lambda _: try_to_hold(port, together), range(2)) if held]  # noqa: B023
+            for held in got:
+                held.close()
+            assert len(got) == 1
+
+
+def try_to_hold(port: int, together: Barrier) -> HeldPort | None:
+    """Return the port, or nothing when the other has it, as soon as both are there."""
+    together.wait(5)
+    try:
+        return HeldPort(HOST, port)
+    except ConfigurationError:
+        return None
 
 
 def test_a_port_that_is_held_already_is_refused(held: HeldPort) -> None:

@@ -37,7 +37,7 @@ def start(tmp_path: Path, redis_url: str) -> Iterator[Start]:
 async def test_the_option_counts_more_than_the_setting(start: Start, service: str, command: tuple[str, ...]) -> None:
     """``tailrace relay --processes 2`` and ``python -m relay --processes 2`` are the same."""
     process = start(*command, service, "--processes", "2", **{f"TAILRACE_{service.upper()}_PROCESSES": "7"})
-    await all_say(process, {"relay": "relay.listening", "worker": "worker.ready"}[service], 2)
+    await all_say(process, "process.ready", 2)
     pids = list(processes(process).values())
     assert len(pids) == 2
     process.terminate()
@@ -54,7 +54,7 @@ async def test_the_help_says_what_several_processes_are_for(start: Start, servic
     assert "--processes N" in told
     assert "more than one core" in told
     assert f"TAILRACE_{service.upper()}_PROCESSES" in told
-    assert "--link" not in told
+    assert "--child" not in told
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many", "257"])

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -44,7 +44,7 @@ async def relay(relay_process: StartService) -> Service:
 async def several(relay_process: StartService, **env: str) -> Service:
     """Start a relay and wait until all of its processes serve."""
     service = await relay_process(**env).ready()
-    await all_say(service, "relay.listening", COUNT)
+    await all_say(service, "process.ready", COUNT)
     return service
 
 
@@ -120,7 +120,7 @@ async def test_a_killed_process_is_started_again_while_the_others_keep_serving(
     assert len(set(whole)) == len(whole)
     ended = await relay.event("process.ended")
     assert (ended["process"], ended["how"]) == (victim, "signal SIGKILL")
-    await all_say(relay, "relay.listening", COUNT + 1)
+    await all_say(relay, "process.ready", COUNT + 1)
     assert len(processes(relay)) == COUNT
 
 
@@ -139,7 +139,7 @@ async def test_metrics_are_summed_and_never_fall(relay: Service, session: aiohtt
         await all_say(relay, "process.ended", number)
         after = await metrics(relay.url)
         assert after["tailrace_streams_started_total"] == started
-        await all_say(relay, "relay.listening", COUNT + number)
+        await all_say(relay, "process.ready", COUNT + number)
     await start(session, relay)
     after = await metrics(relay.url)
     assert after["tailrace_streams_started_total"] == started + 1
@@ -175,23 +175,19 @@ async def test_sigterm_drains_every_process(
     assert "Traceback" not in relay.output()
 
 
-async def test_ctrl_c_ends_all_of_them_without_a_word_too_many(relay: Service) -> None:
-    """A terminal sends it to the whole group, and only the parent is in it."""
-    pids = list(processes(relay).values())
-    relay.interrupt()
+@pytest.mark.parametrize("ask", [Service.terminate, Service.interrupt], ids=["sigterm", "ctrl-c"])
+@pytest.mark.parametrize("after", ["process.started", "process.ready"])
+async def test_a_signal_at_any_time_ends_all_of_them(
+    after: str, ask: Callable[[Service], None], relay_process: StartService
+) -> None:
+    """Without a word too many: a terminal sends Ctrl-C to a whole group, and only the parent is in it."""
+    relay = relay_process(**ENV)
+    await all_say(relay, after, COUNT)
+    pids = [int(fields["pid"]) for fields in named(relay, "process.started")]
+    ask(relay)
     assert await relay.ended() == 0
     await all_gone(pids)
     assert all(line.startswith("{") for line in relay.output().splitlines())
-
-
-async def test_sigterm_during_the_start_ends_all_of_them(relay_process: StartService) -> None:
-    """Also before any of them serves."""
-    relay = relay_process(**ENV)
-    await all_say(relay, "process.started", COUNT)
-    pids = [int(fields["pid"]) for fields in named(relay, "process.started")]
-    relay.terminate()
-    assert await relay.ended() == 0
-    await all_gone(pids)
 
 
 async def test_no_process_outlives_a_killed_parent(relay: Service) -> None:
@@ -216,7 +212,7 @@ async def test_one_process_that_is_told_to_end_is_replaced(relay: Service) -> No
     os.kill(processes(relay)[1], signal.SIGTERM)
     ended = await relay.event("process.ended")
     assert (ended["process"], ended["how"]) == (1, "exit code 0")
-    await all_say(relay, "relay.listening", COUNT + 1)
+    await all_say(relay, "process.ready", COUNT + 1)
 
 
 async def test_a_wrong_configuration_is_said_once_and_ends_the_whole(relay_process: StartService) -> None:

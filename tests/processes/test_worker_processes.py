@@ -33,7 +33,7 @@ async def worker(worker_process: StartService) -> tuple[Service, str]:
     """Give a worker of several processes that all work, and the URL of its probes."""
     port = str(free_port())
     service = worker_process(**ENV, TAILRACE_WORKER_PROCESSES=str(COUNT), TAILRACE_WORKER_METRICS_PORT=port)
-    await all_say(service, "worker.ready", COUNT)
+    await all_say(service, "process.ready", COUNT)
     return service, f"http://127.0.0.1:{port}"
 
 
@@ -88,7 +88,7 @@ async def test_a_killed_process_loses_no_stream_and_no_count(
     await eventually(all_running)
     os.kill(processes(service)[1], signal.SIGKILL)
     assert await asyncio.gather(*running) == [" ".join(f"w{index}" for index in range(60))] * 3
-    await all_say(service, "worker.ready", COUNT + 1)
+    await all_say(service, "process.ready", COUNT + 1)
     after = await metrics(url)
     names = [name for name in before if name.split(" ")[0].endswith(("_total", "_bucket", "_count"))]
     assert [name for name in names if after[name] < before[name]] == []
@@ -125,7 +125,7 @@ async def test_sigterm_ends_all_processes_and_hands_their_streams_over(
 async def test_a_worker_needs_no_port(worker_process: StartService) -> None:
     """Without one for probes there is nothing to share, and it works all the same."""
     service = worker_process(**ENV, TAILRACE_WORKER_PROCESSES=str(COUNT))
-    await all_say(service, "worker.ready", COUNT)
+    await all_say(service, "process.ready", COUNT)
     service.terminate()
     assert await service.ended() == 0
 
