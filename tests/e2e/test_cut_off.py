@@ -17,7 +17,6 @@ from tests.messages_server import MessagesServer
 from tests.support import eventually
 from tests.support_services import Service
 
-
 DETACHED_S = 4.0
 
 

