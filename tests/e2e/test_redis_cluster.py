@@ -54,16 +54,16 @@ async def test_streams_on_a_cluster_outlive_moved_slots_and_a_killed_primary(
         for part in (*relays, *workers):
             await part.ready(30)
         async with Crowd(session, relays) as crowd:
-            await crowd.start(50, request(tokens=75, per_second=10))
+            await crowd.start(50, request(tokens=90, per_second=10))
             await eventually(lambda: crowd.have(3), 30)
-            await move_streams(cluster, [follower.stream_id for follower in crowd.followers[:20]])
+            await move_streams(cluster, [follower.stream_id for follower in crowd.followers[:12]])
             assert not any(follower.kinds("end") for follower in crowd.followers), "all was moved under running streams"
             cluster.primaries[0].kill()
             promoted = await cluster.owner(0)
             assert promoted is cluster.replicas[0]
             assert not any(follower.kinds("end") for follower in crowd.followers)
             await crowd.ended(60)
-            crowd.check_whole(said(75))
+            crowd.check_whole(said(90))
         assert len(provider.calls) == 50
         assert not [call for call in provider.calls if call.disconnected.is_set()]
         for part in (*relays, *workers):
