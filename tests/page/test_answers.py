@@ -116,7 +116,7 @@ async def test_two_tabs_on_one_conversation_see_the_same_answer(
     await chat.until_says("w3")
     second = ChatPage(await context.new_page(), relay.url)
     await second.open()
-    await second.until_state("streaming")
+    await second.until_says("w3")
     await second.until_state("done")
     await second.until_text(numbered(80))
     await chat.until_state("done")
