@@ -13,7 +13,7 @@ from collections.abc import Collection
 import structlog
 from redis.exceptions import RedisError
 
-from relay.inbox import Inbox
+from relay.inbox import Inbox, Limits
 from relay.live_cluster import LiveCluster
 from relay.live_connection import LiveConnection
 from shared.cluster import Cluster, Streams
@@ -55,6 +55,7 @@ class Hub:
         """Listen where the streams are, on connections of its own: one, or one to each primary of a cluster."""
         self._log = stream_log
         self._settings = settings
+        self._limits = Limits(settings.feed_entries, settings.feed_bytes, settings.merge_entries)
         self._feeds: dict[str, Feed] = {}
         self._junk_told = False
         timeout_s = settings.redis_timeout_s
@@ -69,7 +70,7 @@ class Hub:
 
         Raises ``UnavailableError`` when Redis does not confirm within ``redis_timeout_s``.
         """
-        inbox = Inbox(stream_id, self._settings.feed_entries, self._settings.feed_bytes)
+        inbox = Inbox(stream_id, self._limits)
         feed = self._feeds.setdefault(stream_id, Feed())
         first = not feed.inboxes
         feed.inboxes.add(inbox)

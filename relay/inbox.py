@@ -5,9 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from typing import NamedTuple
 
 from shared.entry import Entry
 from shared.metrics import CATCH_UPS
+
+
+class Limits(NamedTuple):
+    """What one inbox may hold: so many entries, of so many bytes as ``put`` counts them; and what is a crowd."""
+
+    entries: int
+    size: int
+    merge: int
 
 
 class Inbox:
@@ -15,28 +24,29 @@ class Inbox:
 
     When it is full it is emptied and marked ``behind``: the taker reads the log instead, at its own pace, so that a
     slow client costs no memory and loses nothing. ``too_slow`` tells that from other reasons to read the log.
+    ``crowded``: so much had gathered when it was taken last that its deltas should be told as one.
     """
 
     __slots__ = (
         "_bytes",
         "_entries",
-        "_limit_bytes",
-        "_limit_entries",
+        "_limits",
         "_waiter",
         "behind",
+        "crowded",
         "last_wake_s",
         "stream_id",
         "too_slow",
     )
 
-    def __init__(self, stream_id: str, limit_entries: int, limit_bytes: int) -> None:
-        """Hold at most so many entries of the stream, and no more than ``limit_bytes`` as ``put`` counts them."""
+    def __init__(self, stream_id: str, limits: Limits) -> None:
+        """Hold what ``limits`` allow of the stream."""
         self.stream_id = stream_id
         self.behind = False
         self.too_slow = False
         self.last_wake_s = time.monotonic()
-        self._limit_entries = limit_entries
-        self._limit_bytes = limit_bytes
+        self.crowded = False
+        self._limits = limits
         self._bytes = 0
         self._entries: deque[Entry] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -46,7 +56,7 @@ class Inbox:
         if self.behind:
             return
         self._bytes += share_bytes
-        if self._entries and (len(self._entries) >= self._limit_entries or self._bytes > self._limit_bytes):
+        if self._entries and (len(self._entries) >= self._limits.entries or self._bytes > self._limits.size):
             CATCH_UPS.inc()
             self.too_slow = True
             self.mark_behind()
@@ -82,6 +92,7 @@ class Inbox:
         What many readers share here is each one's own once it is told: so much of it at a time is enough.
         """
         before = len(self._entries)
+        self.crowded = before >= self._limits.merge
         taken: list[Entry] = []
         told_bytes = 0
         while self._entries:

@@ -55,7 +55,8 @@ class Subscription:
     """Reads one stream from an offset. One reader at a time; an async context manager.
 
     ``ended`` is true once the end event was given out. ``catching_up`` is true while a reader that was too slow for
-    live delivery reads the log: its dialect may then merge. Reading rides out any absence of Redis, in silence.
+    live delivery reads the log, and for a batch that gathered while it or the relay was slow: its dialect may then
+    merge. Reading rides out any absence of Redis, in silence.
     """
 
     def __init__(self, hub: Hub, stream_log: StreamLog, stream_id: str, offset: Offset, page_entries: int) -> None:
@@ -115,6 +116,7 @@ class Subscription:
             self.catching_up = self._inbox.too_slow
             if not self._inbox.behind:
                 batch = self._follow(self._inbox.take(_BATCH_BYTES))
+                self.catching_up = self._inbox.crowded
                 if batch or not self._from_log:
                     return batch
         self._from_log = True  # until the log has been read: a read that is cancelled here must not forget it

@@ -66,6 +66,12 @@ class Settings(BaseSettings):
         8_192,
         description="Its share of the memory of such entries, with the same effect; readers of one stream share.",
     )
+    merge_entries: int = Field(
+        4,
+        ge=2,
+        description="Live entries that have gathered for one reader, since it or the relay is slow, from which on "
+        "their deltas are told as one.",
+    )
     page_entries: Count = Field(256, description="Entries read from a log at a time.")
     quiet_check_s: Seconds = Field(
         2.0, description="How often the logs of silent streams are checked for missed entries."
@@ -121,6 +127,13 @@ class Settings(BaseSettings):
     detached_s: Seconds = Field(15.0, description="A worker cut off from Redis for this long stops its provider calls.")
     buffer_bytes: Count = Field(
         4_194_304, description="Unwritten events one stream may hold before its provider waits."
+    )
+    commit_pause_s: float = Field(
+        0.008,
+        ge=0,
+        le=1,
+        description="Longest pause between two writes of a worker to Redis, taken under load alone; 0: none. "
+        "A first token never waits.",
     )
     linger_s: Seconds = Field(
         5.0, description="How long a worker keeps an ended stream, to restore what Redis may lose."

@@ -52,7 +52,7 @@ class WorkerService:
             log=stream_log,
             admission=Admission(self._queue, settings),
             leases=Leases(self._queue, settings),
-            publisher=Publisher(stream_log),
+            publisher=Publisher(stream_log, settings.commit_pause_s),
             providers=Providers(settings),
         )
         self.supervisor = Supervisor(self.parts, self._on_room)

@@ -95,10 +95,9 @@ class Production:
             return True
         if plan.keep_blocks < len(answer.blocks):
             self._write([ResetEvent(plan.keep_blocks, self._grant.reason)])
-        # Only with a lease just confirmed may the provider be called: it costs money. A young claim is as good as one,
-        # since nobody replaces it.
-        if time.monotonic() - self._grant.granted_s > self._parts.settings.lease_s / 4:
-            await self._outlast(lambda: self._parts.leases.renew([self.stream_id]))
+        # Only now, with the lease just confirmed, may the provider be called: it costs money. Until here the stream may
+        # have the time of one that waits in the queue, and nobody would miss this worker for so long.
+        await self._outlast(lambda: self._parts.leases.renew([self.stream_id]))
         self._log.info("attempt.started", mode=plan.mode, reason=self._grant.reason, worker=self._parts.worker_id)
         try:
             finish = await self._interruptible(self._answer(request, plan))

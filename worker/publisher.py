@@ -29,7 +29,6 @@ _REFUSED_S = 0.25
 
 _PAUSE_PER_ENTRY_S = 0.0005
 """So that pauses begin to matter when about 2,000 entries a second are to be written, and not before."""
-_LONGEST_PAUSE_S = 0.008
 _SHORTEST_PAUSE_S = 0.001
 """The event loop's timers tick in milliseconds."""
 
@@ -37,9 +36,10 @@ _SHORTEST_PAUSE_S = 0.001
 class Publisher:
     """The one task of a worker process that writes to the logs. Rides out any absence of Redis."""
 
-    def __init__(self, stream_log: StreamLog) -> None:
-        """Write through ``stream_log``."""
+    def __init__(self, stream_log: StreamLog, longest_pause_s: float = 0.008) -> None:
+        """Write through ``stream_log``, with pauses under load of up to ``longest_pause_s``."""
         self._log = stream_log
+        self._longest_pause_s = longest_pause_s
         self._dirty: dict[StreamWriter, None] = {}
         self._wake = asyncio.Event()
         self._pause: asyncio.Future[None] | None = None
@@ -79,7 +79,7 @@ class Publisher:
 
     async def _rest(self, written: int) -> None:
         """Let the streams gather for a while that grows with how many have just been written."""
-        pause_s = min(written * _PAUSE_PER_ENTRY_S, _LONGEST_PAUSE_S)
+        pause_s = min(written * _PAUSE_PER_ENTRY_S, self._longest_pause_s)
         if pause_s < _SHORTEST_PAUSE_S or any(writer.eager for writer in self._dirty):
             return
         loop = asyncio.get_running_loop()

@@ -126,6 +126,27 @@ async def test_a_log_of_large_entries_is_given_out_in_small_batches(redis: Redis
     assert [entry.blob for entry in told] == [entry.blob for entry in writer.entries]
 
 
+async def test_what_has_gathered_for_a_slow_reader_may_be_told_as_one(redis: Redis) -> None:
+    """From ``merge_entries`` on, and only then: a reader that keeps up gets every token by itself."""
+    settings = SETTINGS.model_copy(update={"feed_entries": 100, "merge_entries": 3})
+    stream_log = StreamLog(redis, settings)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    async with (
+        hubs(redis, settings) as (relay,),
+        Subscription(relay, stream_log, writer.stream_id, START, 100) as subscription,
+    ):
+        while subscription.offset.entry.seq < len(writer.entries):
+            await subscription.read()
+        for gathered, merged in ((1, False), (2, False), (3, True), (20, True), (1, False)):
+            for _ in range(gathered):
+                await writer.write_words([1])
+            await eventually(lambda: relay._feeds[writer.stream_id].last_seq == len(writer.entries))
+            assert len(await subscription.read()) == gathered
+            assert subscription.catching_up is merged
+
+
 async def test_only_a_reader_that_was_too_slow_for_live_delivery_is_catching_up(redis: Redis) -> None:
     """Not while it reads what was there before it came, nor once it is live again: only then may deltas be merged."""
     stream_log = StreamLog(redis, SETTINGS)
