@@ -7,7 +7,7 @@ from typing import Any
 
 _MOST_SHOWN = 4.0
 _GOOD, _BAD = "#2a7f62", "#b3412f"
-_COLOURS = {"redis": "#b3412f", "relay": "#2a6f97", "worker": "#e0a030"}
+_COLOURS = {"redis": "#7a5195", "relay": "#2a6f97", "worker": "#e0a030"}
 
 
 def draw(result: dict[str, Any], path: Path) -> bool:
@@ -30,10 +30,17 @@ def _draw_targets(axes: Any, rows: list[dict[str, Any]]) -> None:
     rows.reverse()  # the first row at the top
     shares = [_share(row) for row in rows]
     colours = [_BAD if row["missed"] else _GOOD for row in rows]
-    axes.barh([row["what"][:70] for row in rows], shares, color=colours)
+    axes.barh(range(len(rows)), shares, color=colours)
+    axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xlim(0, max([1.5, *(min(share, _MOST_SHOWN) for share in shares)]))
     axes.set_xlabel("used of what the target allows (1: just reached)")
+
+
+def _label(row: dict[str, Any]) -> str:
+    """Return a row's name, with the percentile or the process where a name stands for two rows."""
+    marks = [mark for mark in ("p50", "p99", "each worker", "each relay") if row["what"].endswith(mark)]
+    return " ".join([row["name"], *marks])
 
 
 def _share(row: dict[str, Any]) -> float:

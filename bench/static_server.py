@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import suppress
 
 import uvloop
 from aiohttp import web
@@ -31,26 +32,30 @@ class Broadcaster:
         await response.prepare(request)
         await response.write(b": open\n\n")
         self._readers.append(response)
-        await self._ended.wait()
+        await self._ended.wait()  # of the playing that it waits for, though another may have begun since
         return response
 
     async def play(self, request: web.Request) -> web.Response:
-        """Begin to play."""
+        """Begin to play to all who have come since the last playing began, which ends."""
         asked = await request.json()
         frames = [frame.encode() for frame in asked["frames"]]
-        self._playing = asyncio.create_task(self._play(frames, asked["per_second"]), name="bench.playing")
-        return web.json_response({"readers": len(self._readers)})
+        if self._playing is not None:
+            self._playing.cancel()
+        readers, self._readers = self._readers, []
+        ended, self._ended = self._ended, asyncio.Event()
+        self._playing = asyncio.create_task(self._play(readers, frames, asked["per_second"]), name="bench.playing")
+        self._playing.add_done_callback(lambda _playing: ended.set())
+        return web.json_response({"readers": len(readers)})
 
-    async def _play(self, frames: list[bytes], per_second: float) -> None:
+    async def _play(self, readers: list[web.StreamResponse], frames: list[bytes], per_second: float) -> None:
+        """Play to the end, or until a reader has gone: they all leave together."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        for number, frame in enumerate(frames):
-            await asyncio.sleep(began_s + number / per_second - loop.time())
-            for reader in self._readers:
-                await reader.write(frame)
-        self._readers = []
-        self._ended.set()
-        self._ended = asyncio.Event()
+        with suppress(ConnectionError):
+            for number, frame in enumerate(frames):
+                await asyncio.sleep(began_s + number / per_second - loop.time())
+                for reader in readers:
+                    await reader.write(frame)
 
 
 async def serve(directory: str) -> None:

@@ -20,7 +20,7 @@ from bench.stand import Stand
 from bench.systems import start_systems
 from bench.target import TAILRACE, TUTORIAL, Target
 from bench.turns import rotated
-from bench.window import Window, look
+from bench.window import look
 
 _GAP_MS = 100.0
 _DELIVERED = 0.95
@@ -49,11 +49,13 @@ class Try:
     gap_p99_ms: float
     delivered: float
     """What came of what was due."""
+    begun: bool
+    """Whether each stream had a token at all."""
 
     @property
     def fits(self) -> bool:
         """Whether the system bears it."""
-        return self.gap_p99_ms <= _GAP_MS and self.delivered >= _DELIVERED
+        return self.begun and self.gap_p99_ms <= _GAP_MS and self.delivered >= _DELIVERED
 
 
 async def measure(plan: Plan) -> Findings:
@@ -110,13 +112,8 @@ async def _try(place: Target, streams: int, plan: Plan) -> Try:
         window = await look(place.pids, one.readings, lasts_s - 0.2)
         one.abandon()
     await _rest(place.pids)
-    if not all(reading.tokens for reading in one.readings):
-        return Try(place.name, streams, math.inf, 0.0)
-    return Try(place.name, streams, window.gap_p99_ms, _delivered(window, streams * plan.rate))
-
-
-def _delivered(window: Window, due_per_s: float) -> float:
-    return window.tokens / (due_per_s * window.seconds)
+    delivered = window.tokens / (streams * plan.rate * window.seconds)
+    return Try(place.name, streams, window.gap_p99_ms, delivered, all(reading.tokens for reading in one.readings))
 
 
 async def _rest(pids: Mapping[str, int]) -> None:

@@ -73,6 +73,21 @@ async def test_all_listeners_hear_what_is_played(static: int) -> None:
         await listeners.close()
 
 
+async def test_what_is_played_to_those_who_have_left_does_not_keep_others_waiting(static: int) -> None:
+    """A round of the fan-out ends in the middle of what is played, and the next one must find its own readers alone."""
+    request = f"GET /events HTTP/1.1\r\nhost: 127.0.0.1:{static}\r\n\r\n".encode()
+    play = json.dumps({"frames": ["data: ~\n\n"] * 100, "per_second": 50}).encode()
+    for _round in range(3):
+        listeners = Listeners()
+        try:
+            await listeners.open(static, lambda _number: request, 5)
+            await listeners.until(lambda one: one.received_bytes > 0, 5.0, "were not let in")
+            assert json.loads((await fetch(static, "POST", "/play", play)).body) == {"readers": 5}
+            await listeners.until(lambda one: one.tokens >= 3, 5.0, "heard nothing")
+        finally:
+            await listeners.close()
+
+
 async def test_a_refused_listener_is_told_with_the_reason(static: int) -> None:
     """It would otherwise be waited for until the deadline."""
     listeners = Listeners()
