@@ -33,6 +33,10 @@ _SHORTEST_PAUSE_S = 0.001
 """The event loop's timers tick in milliseconds."""
 
 
+_TOLD_S = 1.0
+"""Refusals are logged no more often than this."""
+
+
 class Publisher:
     """The one task of a worker process that writes to the logs. Rides out any absence of Redis."""
 
@@ -44,6 +48,7 @@ class Publisher:
         self._wake = asyncio.Event()
         self._pause: asyncio.Future[None] | None = None
         self._away = False
+        self._told_s = -_TOLD_S
         self._resting: set[StreamWriter] = set()
         """Streams that Redis has just refused."""
 
@@ -130,7 +135,8 @@ class Publisher:
             elif writer.due and writer.lost is None:
                 self._dirty[writer] = None
         refused = [outcome.detail for outcome in outcomes if outcome.status == "error"]
-        if refused and not self._away:
+        if refused and not self._away and time.monotonic() - self._told_s > _TOLD_S:
+            self._told_s = time.monotonic()
             log.warning("publisher.refused", streams=len(refused), error=refused[0])
         return not self._away
 
