@@ -93,6 +93,9 @@ class Inbox:
         """
         before = len(self._entries)
         self.crowded = before >= self._limits.merge
+        if before == 1:
+            self._bytes = 0
+            return [self._entries.popleft()]
         taken: list[Entry] = []
         told_bytes = 0
         while self._entries:

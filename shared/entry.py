@@ -25,7 +25,7 @@ _FRAME_BYTES = 64
 class Entry:
     """An immutable entry of a log."""
 
-    __slots__ = ("_frames", "_lines", "blob", "id")
+    __slots__ = ("_frames", "_last", "_lines", "blob", "id")
 
     def __init__(self, entry_id: EntryId, blob: bytes) -> None:
         """Take an entry as it stands in the log. Raises ``ValueError`` when its header is not ours."""
@@ -36,6 +36,7 @@ class Entry:
         self.blob = blob
         self._lines: list[bytes] | None = None
         self._frames: dict[str, bytes] | None = None
+        self._last: Offset | None = None
 
     @property
     def t_ms(self) -> int:
@@ -64,8 +65,10 @@ class Entry:
         return [decode_event(line) for line in self.lines]
 
     def last_offset(self) -> Offset:
-        """Return the offset of a reader who has the whole entry."""
-        return Offset(self.id, max(len(self.lines) - 1, 0))
+        """Return the offset of a reader who has the whole entry; made once for all of them."""
+        if self._last is None:
+            self._last = Offset(self.id, max(len(self.lines) - 1, 0))
+        return self._last
 
     def frames(self, dialect: str) -> bytes | None:
         """Return the cached wire form for ``dialect``, so that many readers of one stream share one rendering."""

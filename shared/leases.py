@@ -24,6 +24,8 @@ class Leases:
         self._lease_s = settings.lease_s
         self._lease_ms = round(settings.lease_s * 1000)
         self._ttl_ms = round(settings.running_ttl_s * 1000)
+        self.nobody_has_any = False
+        """Whether the last ``take_expired`` found the whole system without a stream."""
         self._renewed_s = time.monotonic()
         self._silent_until_s = 0.0
 
@@ -47,6 +49,9 @@ class Leases:
     async def take_expired(self, most: int) -> list[tuple[str, TakenReason]]:
         """Take up to ``most`` streams nobody holds, each for one lease, so that one worker at a time tries."""
         found = await run_script(self._redis, "take_expired", (keys.LEASES,), (self._lease_ms, self._ttl_ms, most))
+        self.nobody_has_any = found is None
+        if found is None:
+            return []
         pairs = zip(found[::2], found[1::2], strict=True)
         return [(stream_id.decode(), cast(TakenReason, reason.decode())) for stream_id, reason in pairs]
 

@@ -60,12 +60,18 @@ class Keeper:
         """Take a step at every tick; when it cannot reach Redis, be patient, and after ``detached_s`` give up."""
         reached_s = time.monotonic()
         while True:
-            try:
-                await step()
-                reached_s = time.monotonic()
-            except (RedisError, OSError) as error:
-                self._lost(error, time.monotonic() - reached_s)
+            if not self._at_rest() or time.monotonic() - reached_s > self._parts.settings.lease_s:
+                try:
+                    await step()
+                    reached_s = time.monotonic()
+                except (RedisError, OSError) as error:
+                    self._lost(error, time.monotonic() - reached_s)
             await asyncio.sleep(self._tick_s)
+
+    def _at_rest(self) -> bool:
+        """Tell whether no stream runs anywhere, as far as is known: the first lease to run out is that long away."""
+        supervisor = self._supervisor
+        return self._parts.leases.nobody_has_any and not supervisor.running and not supervisor.lingering
 
     async def look_after(self, writers: list[StreamWriter]) -> None:
         """Learn how streams that did not write lately stand: cancelled, taken by another, or shortened by Redis.
@@ -102,9 +108,10 @@ class Keeper:
     async def _look(self) -> None:
         """Take over what others have lost, and look after what is here."""
         running = self._supervisor.running
-        room, now_s = self._supervisor.room(), time.monotonic()
-        renewed = now_s - self._renewed_s < self._parts.settings.lease_s / 2  # first what is ours, as all others do
-        if room and renewed and now_s > self._patient_until_s:
+        if not running and self._is_late():
+            await self._renew()  # as its own loop does, which may be at rest
+        room = self._supervisor.room()
+        if room and not self._is_late() and time.monotonic() > self._patient_until_s:
             await self._take_over(min(room, _MOST_TAKEN))
         now_s = time.monotonic()
         quiet_s = now_s - self._tick_s
@@ -117,6 +124,10 @@ class Keeper:
             self._let_go(now_s)
         await self._end_abandoned()
         self._note_delay(now_s)
+
+    def _is_late(self) -> bool:
+        """Tell whether it is long since what is ours was renewed: nobody takes over before that, so that all renew."""
+        return time.monotonic() - self._renewed_s > self._parts.settings.lease_s / 2
 
     async def _take_over(self, most: int) -> None:
         """Take up to ``most`` streams whose lease has run out, all at once: our own leases must not wait for them."""

@@ -1,7 +1,7 @@
 -- Take streams whose lease has run out, the longest overdue first, each for one lease.
 -- KEYS: leases
 -- ARGV: lease_ms, ttl_ms, most to take
--- Returns stream id, "handed_over" or "lease_expired", and so on in pairs.
+-- Returns stream id, "handed_over" or "lease_expired", and so on in pairs; nil when there are no leases at all.
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[3]))
@@ -12,4 +12,5 @@ for i = 1, #due, 2 do
   taken[i + 1] = tonumber(due[i + 1]) == 0 and 'handed_over' or 'lease_expired'
 end
 if #due > 0 then redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[2])) end
+if #due == 0 and redis.call('EXISTS', KEYS[1]) == 0 then return false end
 return taken

@@ -140,7 +140,7 @@ async def test_a_thousand_stalled_clients_of_one_stream_cost_little_and_disturb_
     session: aiohttp.ClientSession, relay_process: StartService, redis: Redis, clients: list[RawClient]
 ) -> None:
     """Under 64 MiB at the worst moment; a reader beside them gets every event live, with no hole and no catch-up."""
-    relay = await relay_process(**ENV).ready()
+    relay = await relay_process(**ENV, TAILRACE_MERGE_ENTRIES="1000").ready()  # every event by itself, also in a burst
     writer = await begin(redis)
     before_bytes = memory_bytes(relay, "VmRSS")
     clients += [RawClient(relay.url, writer.stream_id) for _ in range(CLIENTS)]
