@@ -82,6 +82,7 @@ class SseWriter:
             frames = _frames(subscription, await subscription.read(), clock)
             if frames:
                 await self._write(frames)
+                del frames  # nor these, while nothing comes
             elif time.monotonic() - self._wrote_s >= self._settings.heartbeat_s * _NEARLY:
                 await self._write(_ALIVE)
 

@@ -119,7 +119,7 @@ class Settings(BaseSettings):
         0, ge=0, le=65535, description="Port of the worker's /healthz and /metrics; 0: none."
     )
     worker_metrics_host: str = Field("127.0.0.1", description="Address of the worker's /healthz and /metrics.")
-    poll_s: Seconds = Field(0.5, description="arq's poll of the queue: the safety net behind the wake-up.")
+    poll_s: Seconds = Field(1.0, description="arq's poll of the queue: the safety net behind the wake-up.")
     lease_s: Seconds = Field(1.5, description="A worker silent for this long has lost its streams to another.")
     start_grace_s: Seconds = Field(
         5.0, description="A stream nobody has picked up for this long is offered to every worker."
