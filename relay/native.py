@@ -25,9 +25,11 @@ def _frames(stream_id: str, piece: Piece) -> bytes:
     entry = piece.entry
     if piece.skip == 0 and (kept := entry.frames(_NAME)) is not None:
         return kept
-    place = place_of(stream_id, entry)
-    told = [event_frame(place, sub, line) for sub, line in enumerate(entry.lines) if sub >= piece.skip]
-    frames = told[0] if len(told) == 1 else b"".join(told)
+    place, lines = place_of(stream_id, entry), entry.lines
+    if len(lines) == 1:
+        frames = b"" if piece.skip else event_frame(place, 0, lines[0])
+    else:
+        frames = b"".join([event_frame(place, sub, line) for sub, line in enumerate(lines) if sub >= piece.skip])
     return frames if piece.skip else entry.keep_frames(_NAME, frames)
 
 

@@ -134,15 +134,18 @@ class Subscription:
     def _follow(self, entries: list[Entry]) -> Batch:
         """Return the live entries that continue where the reader stands; turn to the log at the first that does not."""
         batch: Batch = []
+        here, last = self.offset.entry, None
         for entry in entries:
-            here = self.offset.entry
             if entry.id.attempt == here.attempt and entry.id.seq == here.seq + 1:
-                batch.append(self._give(entry))
+                batch.append(Piece(entry))
+                here, last = entry.id, entry
             elif entry.id > here or _ends(entry):  # an end that is not ahead: the reader is ahead of all there will be
                 if entry.id.seq > here.seq + 1:
                     GAP_REPAIRS.inc()
                 self._from_log = True
                 break
+        if last is not None:
+            self._note(last)
         return batch
 
     async def _replay(self) -> Batch:
@@ -163,7 +166,9 @@ class Subscription:
         if page[0].id == here and self.offset.sub < len(page[0].lines) - 1:
             batch.append(Piece(page[0], self.offset.sub + 1))
             self._note(page[0])
-        batch += map(self._give, told)
+        batch += [Piece(entry) for entry in told]
+        if told:
+            self._note(told[-1])
         self._from_log = len(page) == count or len(told) < len(fresh)
         return batch
 
@@ -174,10 +179,11 @@ class Subscription:
         """
         told_bytes, told = 0, len(entries)
         for number, entry in enumerate(entries):
-            if number and told_bytes + entry.told_bytes > _BATCH_BYTES:
+            more_bytes = entry.told_bytes
+            if number and told_bytes + more_bytes > _BATCH_BYTES:
                 told = number
                 break
-            told_bytes += entry.told_bytes
+            told_bytes += more_bytes
         if told:
             self._page_entries = min(max(told * _BATCH_BYTES // told_bytes, 1), self._most_entries)
         return entries[:told]
@@ -205,11 +211,6 @@ class Subscription:
             raise GoneError(message, stream_id=self.stream_id)
         await asyncio.sleep(self._backoff.next_s())
         return []
-
-    def _give(self, entry: Entry) -> Piece:
-        """Return the whole entry and move past it."""
-        self._note(entry)
-        return Piece(entry)
 
     def _note(self, entry: Entry) -> None:
         """Move the offset past ``entry``."""

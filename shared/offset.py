@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 _STREAM_ID = re.compile(r"[a-z2-7]{26}")
 _ENTRY_ID = re.compile(r"([0-9]{1,10})-([0-9]{1,10})")
+_ENTRY_ID_BYTES = re.compile(_ENTRY_ID.pattern.encode())
 _OFFSET = re.compile(r"([a-z2-7]{4})-([0-9]{8})-([0-9]{8})-([0-9]{3})")
 MAX_ATTEMPT = 99_999_999
 MAX_SEQ = 99_999_999
@@ -42,7 +43,7 @@ class EntryId(NamedTuple):
     @classmethod
     def parse(cls, text: str | bytes) -> EntryId:
         """Return the id in ``attempt-seq`` form. Raises ``ValueError`` for anything else."""
-        found = _ENTRY_ID.fullmatch(text.decode() if isinstance(text, bytes) else text)
+        found = _ENTRY_ID_BYTES.fullmatch(text) if isinstance(text, bytes) else _ENTRY_ID.fullmatch(text)
         if found is None:
             message = f"not an entry id: {text!r}"
             raise ValueError(message)
