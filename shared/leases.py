@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Literal, cast
@@ -24,6 +25,8 @@ class Leases:
         self._lease_s = settings.lease_s
         self._lease_ms = round(settings.lease_s * 1000)
         self._ttl_ms = round(settings.running_ttl_s * 1000)
+        self._clock_ahead_ms = -math.inf
+        """How far Redis's time is ahead of our monotonic clock, or less."""
         self.nobody_has_any = False
         """Whether the last ``take_expired`` found the whole system without a stream."""
         self._renewed_s = time.monotonic()
@@ -47,12 +50,17 @@ class Leases:
         return self._silent_until_s > since_s or time.monotonic() - self._renewed_s > self._lease_s
 
     async def take_expired(self, most: int) -> list[tuple[str, TakenReason]]:
-        """Take up to ``most`` streams nobody holds, each for one lease, so that one worker at a time tries."""
-        found = await run_script(self._redis, "take_expired", (keys.LEASES,), (self._lease_ms, self._ttl_ms, most))
-        self.nobody_has_any = found is None
-        if found is None:
-            return []
-        pairs = zip(found[::2], found[1::2], strict=True)
+        """Take up to ``most`` streams nobody holds, each for one lease, so that one worker at a time tries.
+
+        None when Redis gets to it late: it has stood still, and those who are alive have not been able to renew. The
+        first call takes nothing either, since it is what tells Redis's time.
+        """
+        until_ms = round(max(time.monotonic() * 1000 + self._clock_ahead_ms + self._lease_ms / 4, 0))
+        arguments = (self._lease_ms, self._ttl_ms, most, until_ms)
+        now_ms, *found = await run_script(self._redis, "take_expired", (keys.LEASES,), arguments)
+        self._clock_ahead_ms = now_ms - time.monotonic() * 1000
+        self.nobody_has_any = found == [b"none"]
+        pairs = zip(found[::2], found[1::2], strict=False)
         return [(stream_id.decode(), cast(TakenReason, reason.decode())) for stream_id, reason in pairs]
 
     async def held(self, stream_ids: Sequence[str]) -> list[bool]:

@@ -1,16 +1,22 @@
 -- Take streams whose lease has run out, the longest overdue first, each for one lease.
 -- KEYS: leases
--- ARGV: lease_ms, ttl_ms, most to take
--- Returns stream id, "handed_over" or "lease_expired", and so on in pairs; nil when there are no leases at all.
+-- ARGV: lease_ms, ttl_ms, most to take, the time after which nothing may be taken any more: the command has waited for
+--       a server that stood still, as have those that renew
+-- Returns the time in ms and then: stream id, "handed_over" or "lease_expired", and so on in pairs; or "none" when
+--         there are no leases at all.
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+if now_ms > tonumber(ARGV[4]) then return {now_ms} end
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[3]))
-local taken = {}
+local taken = {now_ms}
 for i = 1, #due, 2 do
   redis.call('ZADD', KEYS[1], now_ms + tonumber(ARGV[1]), due[i])
-  taken[i] = due[i]
-  taken[i + 1] = tonumber(due[i + 1]) == 0 and 'handed_over' or 'lease_expired'
+  taken[i + 1] = due[i]
+  taken[i + 2] = tonumber(due[i + 1]) == 0 and 'handed_over' or 'lease_expired'
 end
-if #due > 0 then redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[2])) end
-if #due == 0 and redis.call('EXISTS', KEYS[1]) == 0 then return false end
+if #due > 0 then
+  redis.call('PEXPIRE', KEYS[1], tonumber(ARGV[2]))
+elseif redis.call('EXISTS', KEYS[1]) == 0 then
+  taken[2] = 'none'
+end
 return taken

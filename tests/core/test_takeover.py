@@ -10,6 +10,8 @@ from redis.asyncio import Redis
 
 from shared import keys
 from shared.events import AttemptEvent, ErrorEvent, StartEvent
+from shared.leases import Leases
+from shared.offset import new_stream_id
 from shared.settings import Settings
 from tests.conftest import StartRedis
 from tests.core.system import System, working
@@ -131,6 +133,22 @@ async def test_a_stream_granted_to_a_worker_that_is_told_to_stop_goes_on_at_once
         await asyncio.gather(leaving.supervisor.take(stream_id, "lease_expired"), leaving.supervisor.drain(0.1))
         assert await redis.zscore(keys.LEASES, stream_id) == 0
     assert [type(event) for event in await system.events(stream_id)] == [StartEvent, AttemptEvent]
+
+
+async def test_a_look_for_expired_leases_that_redis_answers_late_takes_none(redis_server: StartRedis) -> None:
+    """It was sent just before Redis stood still, and is the first thing Redis does afterwards: before any renewal."""
+    server = redis_server()
+    async with Redis.from_url(server.url) as client:
+        leases = Leases(client, settings(server.url, lease_s=0.4))
+        stream_id = new_stream_id()
+        await leases.renew([stream_id])
+        assert await leases.take_expired(10) == [], "the first look only learns what time it is there"
+        server.pause()
+        looking = asyncio.create_task(leases.take_expired(10))
+        await eventually(_passed(0.6))
+        server.resume()
+        assert await looking == []
+        assert await leases.take_expired(10) == [(stream_id, "lease_expired")]
 
 
 async def test_nobody_is_taken_over_right_after_redis_has_stalled(redis_server: StartRedis) -> None:
