@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 ProviderName = Literal["anthropic", "sim"]
 Continuation = Literal["prefill", "user_turn"]
+Interruption = Literal["continue", "restart", "fail"]
 
 _NO_PREFILL_FROM = (4, 6)
 _VERSION_DIGITS = 2
@@ -25,6 +26,9 @@ class Model(BaseModel):
     max_tokens: int = Field(8192, gt=0, description="Most tokens one answer may have; a larger request is clamped.")
     continuation: Continuation = Field(
         "user_turn", description="How a cut answer is continued: by assistant prefill or by a further user turn."
+    )
+    on_interruption: Interruption = Field(
+        "continue", description="What becomes of a cut answer where the request does not say: goes on, anew, or fails."
     )
     echoes_prefill: bool = Field(default=False, description="The server repeats the prefill at the answer's start.")
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
-Interruption = Literal["continue", "restart", "fail"]
+from shared.models import Interruption
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -62,7 +63,9 @@ class StreamRequest(BaseModel):
     tool_choice: JsonObject | None = None
     metadata: Annotated[dict[Name, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=32)] = {}
     when_abandoned: Literal["continue", "cancel"] | CancelAfter = "continue"
-    on_interruption: Interruption = "continue"
+    on_interruption: Interruption | None = Field(
+        None, description="What happens when a worker or the provider dies mid-answer; by default what the model says."
+    )
     max_delay_ms: int | None = Field(
         None, ge=0, le=1000, description="How long deltas may be gathered before they are sent; none means no delay."
     )

@@ -150,7 +150,9 @@ def _mode_of(parts: Parts, record: Record, request: StreamRequest | None) -> Att
     if record.attempts == 0:
         return "start"
     model = parts.settings.offered_models().get(record.model)
-    return model.continuation if model and request and request.on_interruption == "continue" else "restart"
+    if model is None or request is None:
+        return "restart"
+    return model.continuation if (request.on_interruption or model.on_interruption) == "continue" else "restart"
 
 
 async def _drop(parts: Parts, stream_id: str, record: Record | None) -> None:

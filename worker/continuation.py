@@ -19,7 +19,7 @@ from typing import Any
 
 from shared.answer import Block
 from shared.events import AttemptMode
-from shared.request import Interruption
+from shared.models import Interruption
 from worker.llm import Call
 
 _BYTES_PER_TOKEN = 4

@@ -88,7 +88,8 @@ class Production:
     async def _attempt(self, answer: Answer) -> bool:
         """Make one attempt; return False when another should follow it."""
         request = StreamRequest.model_validate_json(self.record.request)
-        plan = plan_attempt(self._first_call(request, answer), answer.blocks, request.on_interruption)
+        call = self._first_call(request, answer)
+        plan = plan_attempt(call, answer.blocks, request.on_interruption or call.model.on_interruption)
         if plan is None:
             message = "the answer was interrupted, and on_interruption is 'fail'"
             await self._end("failed", "interrupted", ErrorEvent("interrupted", message, retryable=True))

@@ -295,13 +295,21 @@ async def test_a_provider_that_keeps_failing_ends_the_stream_with_its_text_kept(
 
 
 @pytest.mark.parametrize("policy", ["restart", "fail"])
-async def test_what_happens_on_an_interruption_is_the_requests_to_say(
-    session: aiohttp.ClientSession, relay_process: StartService, worker_process: StartService, policy: str
+@pytest.mark.parametrize("said_by", ["request", "model"])
+async def test_what_happens_on_an_interruption_is_the_requests_to_say_or_else_the_models(
+    session: aiohttp.ClientSession, relay_process: StartService, worker_process: StartService, policy: str, said_by: str
 ) -> None:
     """``restart`` resets the readers and tells everything anew; ``fail`` ends with an error and the text kept."""
-    relay = await relay_process(**ENV).ready()
-    await worker_process(**ENV, TAILRACE_RETRY_DELAY_S="0.01").ready()
-    body = request(40, 0, script={"fail_at": 17, "fault": "cut"}, on_interruption=policy)
+    model = {
+        "provider": "sim",
+        "continuation": "prefill",
+        "on_interruption": policy if said_by == "model" else "continue",
+    }
+    env = ENV | {"TAILRACE_MODELS": json.dumps({"sim": model})}
+    relay = await relay_process(**env).ready()
+    await worker_process(**env, TAILRACE_RETRY_DELAY_S="0.01").ready()
+    fields = {"on_interruption": policy} if said_by == "request" else {}
+    body = request(40, 0, script={"fail_at": 17, "fault": "cut"}, **fields)
     stream_id = await start(session, relay, body)
     async with follow(session, relay, stream_id) as reader:
         await reader.rest()

@@ -42,7 +42,7 @@ def parse(body: object) -> StreamRequest:
 def test_a_question_is_enough() -> None:
     """Everything else has a default: keep going when nobody reads, continue after a crash, hold nothing back."""
     request = parse({"messages": HELLO})
-    assert (request.when_abandoned, request.on_interruption, request.max_delay_ms) == ("continue", "continue", None)
+    assert (request.when_abandoned, request.on_interruption, request.max_delay_ms) == ("continue", None, None)
     assert request.options() == {}
     assert request.model is None
 
