@@ -35,7 +35,7 @@ def machine() -> Result:
         "cpus": os.cpu_count(),
         "load_1m": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],
         "redis": redis_name,
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
