@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import aiohttp
 import uvloop
 from aiohttp import web
 
-from bench.provider import listen
+from bench.serving import serve_app
 
 _HEADERS = {"content-type": "application/json", "x-api-key": "bench", "anthropic-version": "2023-06-01"}
 
@@ -43,10 +42,7 @@ async def serve(provider_url: str) -> None:
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(None)) as session:
         app = web.Application()
         app.router.add_post("/v1/messages", Proxy(session, provider_url).messages)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.SockSite(runner, listen()).start()
-        await asyncio.Event().wait()
+        await serve_app(app)
 
 
 def main(provider_url: str) -> int:

@@ -5,7 +5,6 @@ On the SDK's aiohttp transport, which is its fastest. Nothing durable. ``python 
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 import anthropic
@@ -13,7 +12,7 @@ import httpx2
 import uvloop
 from aiohttp import web
 
-from bench.provider import listen
+from bench.serving import serve_app
 
 
 class SdkServer:
@@ -44,10 +43,7 @@ async def serve(provider_url: str) -> None:
     async with anthropic.AsyncAnthropic(api_key="bench", base_url=provider_url, http_client=transport) as client:
         app = web.Application()
         app.router.add_post("/v1/messages", SdkServer(client).messages)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.SockSite(runner, listen()).start()
-        await asyncio.Event().wait()
+        await serve_app(app)
 
 
 def main(provider_url: str) -> int:

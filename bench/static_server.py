@@ -14,7 +14,7 @@ from contextlib import suppress
 import uvloop
 from aiohttp import web
 
-from bench.provider import listen
+from bench.serving import serve_app
 
 
 class Broadcaster:
@@ -65,10 +65,7 @@ async def serve(directory: str) -> None:
     app.router.add_static("/files", directory)
     app.router.add_get("/events", broadcaster.events)
     app.router.add_post("/play", broadcaster.play)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.SockSite(runner, listen()).start()
-    await asyncio.Event().wait()
+    await serve_app(app)
 
 
 def main(directory: str) -> int:

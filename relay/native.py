@@ -16,8 +16,7 @@ _FORK = encode_event(ResetEvent(keep_blocks=0, reason="fork"))
 
 def sse_frames(stream_id: str, batch: Batch) -> bytes:
     """Return the SSE frames of a batch, each with the offset as its id."""
-    told = [fork_frame(stream_id) if isinstance(one, Fork) else _frames(stream_id, one) for one in batch]
-    return told[0] if len(told) == 1 else b"".join(told)
+    return b"".join([fork_frame(stream_id) if isinstance(one, Fork) else _frames(stream_id, one) for one in batch])
 
 
 def _frames(stream_id: str, piece: Piece) -> bytes:
@@ -25,11 +24,8 @@ def _frames(stream_id: str, piece: Piece) -> bytes:
     entry = piece.entry
     if piece.skip == 0 and (kept := entry.frames(_NAME)) is not None:
         return kept
-    place, lines = place_of(stream_id, entry), entry.lines
-    if len(lines) == 1:
-        frames = b"" if piece.skip else event_frame(place, 0, lines[0])
-    else:
-        frames = b"".join([event_frame(place, sub, line) for sub, line in enumerate(lines) if sub >= piece.skip])
+    place = place_of(stream_id, entry)
+    frames = b"".join([event_frame(place, sub, line) for sub, line in enumerate(entry.lines) if sub >= piece.skip])
     return frames if piece.skip else entry.keep_frames(_NAME, frames)
 
 
