@@ -40,7 +40,7 @@ _TOLD_S = 1.0
 class Publisher:
     """The one task of a worker process that writes to the logs. Rides out any absence of Redis."""
 
-    def __init__(self, stream_log: StreamLog, longest_pause_s: float = 0.008) -> None:
+    def __init__(self, stream_log: StreamLog, longest_pause_s: float) -> None:
         """Write through ``stream_log``, with pauses under load of up to ``longest_pause_s``."""
         self._log = stream_log
         self._longest_pause_s = longest_pause_s
