@@ -7,11 +7,17 @@ process gets everything.
 
 from __future__ import annotations
 
+import random
 import socket
 import sys
+import time
 from typing import Any
 
 from shared.errors import ConfigurationError
+
+# Two that listen at the same moment may refuse each other: each is seen as listening before it is known whether it may.
+_RACES = 8
+_APART_S = 0.02
 
 
 class HeldPort:
@@ -55,27 +61,46 @@ def _hold(family: int, address: tuple[Any, ...]) -> socket.socket:
     out whoever starts at the same moment. The kernel looks at the options of those that are bound when the next one
     binds: set then, it lets the second socket in, which lasts.
     """
-    with _socket(family) as first:
-        first.bind(address)
-        first.listen(1)
+    with _listening(family, address) as first:
         first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held = _socket(family)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
-            held.bind(first.getsockname())
-        except OSError:
-            held.close()
-            raise
+        held = _bound(family, first.getsockname(), socket.SO_REUSEPORT)
         # It was for connections that have just been closed. Two that have it, and do not listen, let each other in: so
         # not after the first has gone.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return held
 
 
-def _socket(family: int) -> socket.socket:
-    """Return a socket with the options that a server's listening one gets."""
+def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
+    """Return a socket that listens on ``address`` alone. Raises ``OSError`` when anybody else has it.
+
+    One that may bind and not listen has met another in the same step, and both may have been refused: they try again,
+    a random moment apart.
+    """
+    races = _RACES
+    while True:
+        made = _bound(family, address)
+        try:
+            made.listen(1)
+        except OSError:
+            made.close()
+            races -= 1
+            if not races:
+                raise
+            time.sleep(random.uniform(0, _APART_S))  # noqa: S311
+        else:
+            return made
+
+
+def _bound(family: int, address: tuple[Any, ...], *options: int) -> socket.socket:
+    """Return a socket bound to ``address``, with what a server's listening one gets. Raises ``OSError``."""
     made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for option in (socket.SO_REUSEADDR, *options):
+        made.setsockopt(socket.SOL_SOCKET, option, 1)
     if family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    try:
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
     return made

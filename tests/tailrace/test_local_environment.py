@@ -25,6 +25,7 @@ def test_the_services_get_what_the_runner_decided() -> None:
             "base_url": "http://127.0.0.1:4321",
             "max_tokens": 2048,
             "continuation": "prefill",
+            "on_interruption": "continue",
             "echoes_prefill": False,
         }
     }
