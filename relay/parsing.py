@@ -37,7 +37,8 @@ async def json_body(request: web.Request, model: type[Parsed], deadline_s: float
         return model.model_validate_json(body)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
-        raise InvalidRequestError("; ".join(map(_sentence, problems[:_MOST_PROBLEMS]))) from None
+        field = _path(problems[0]["loc"]) or None
+        raise InvalidRequestError("; ".join(map(_sentence, problems[:_MOST_PROBLEMS])), field=field) from None
 
 
 async def _read(request: web.Request, deadline_s: float) -> bytes:

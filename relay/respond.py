@@ -46,14 +46,19 @@ def stream_headers(stream_id: str) -> dict[str, str]:
     return {"X-Stream-Id": stream_id, "Location": f"/v1/streams/{stream_id}"}
 
 
-def error_answer(error: TailraceError) -> web.Response:
-    """Return the answer for an error, with ``Retry-After`` where it knows when to come back."""
+def error_headers(error: TailraceError) -> dict[str, str]:
+    """Return the headers of an error's answer, whatever its body: where it knows when to come back, ``Retry-After``."""
     headers = {} if error.stream_id is None else stream_headers(error.stream_id)
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
     if isinstance(error, UnauthorizedError):
         headers["WWW-Authenticate"] = "Bearer"
-    return json_answer(error.body(), error.status, headers)
+    return headers
+
+
+def error_answer(error: TailraceError) -> web.Response:
+    """Return the answer for an error in the native shape."""
+    return json_answer(error.body(), error.status, error_headers(error))
 
 
 @web.middleware

@@ -38,6 +38,11 @@ class InvalidRequestError(TailraceError):
 
     code, status = "invalid_request", 400
 
+    def __init__(self, message: str, *, field: str | None = None, stream_id: str | None = None) -> None:
+        """Take the sentence for the client and the path of the field it is about, if it is about one."""
+        super().__init__(message, stream_id=stream_id)
+        self.field = field
+
 
 class InvalidOffsetError(TailraceError):
     """The offset is malformed or belongs to another stream."""
