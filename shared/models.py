@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-ProviderName = Literal["anthropic", "sim"]
+ProviderName = Literal["anthropic", "openai", "google", "sim"]
+OpenAIApi = Literal["chat", "responses"]
+ThinkingHint = Literal["effort", "budget", "none"]
 Continuation = Literal["prefill", "user_turn"]
 Interruption = Literal["continue", "restart", "fail"]
 
@@ -31,6 +33,28 @@ class Model(BaseModel):
         "continue", description="What becomes of a cut answer where the request does not say: goes on, anew, or fails."
     )
     echoes_prefill: bool = Field(default=False, description="The server repeats the prefill at the answer's start.")
+    api: OpenAIApi = Field(
+        "chat", description="For provider openai: the upstream's API, Chat Completions (chat) or Responses (responses)."
+    )
+    thinking: ThinkingHint | None = Field(
+        None,
+        description="For providers openai and google: how the model is told to think, by effort (effort), by a number "
+        "of tokens (budget, google alone) or not at all (none); if not given, as the provider's newest models want it.",
+    )
+
+    @model_validator(mode="after")
+    def _refuse_what_the_provider_does_not_know(self) -> Self:
+        knows_thinking: dict[ProviderName, tuple[ThinkingHint | None, ...]] = {
+            "openai": (None, "effort", "none"),
+            "google": (None, "effort", "budget", "none"),
+        }
+        if self.api != "chat" and self.provider != "openai":
+            message = "api is for models of provider openai"
+            raise ValueError(message)
+        if self.thinking not in knows_thinking.get(self.provider, (None,)):
+            message = f"thinking {self.thinking!r} is not for models of provider {self.provider}"
+            raise ValueError(message)
+        return self
 
 
 def default_models(*, anthropic: bool, sim: bool) -> dict[str, Model]:

@@ -61,6 +61,9 @@ class StreamRequest(BaseModel):
     thinking: JsonObject | None = None
     tools: Annotated[list[JsonObject], Field(max_length=1000)] | None = None
     tool_choice: JsonObject | None = None
+    provider_options: JsonObject | None = Field(
+        None, description="Fields of the provider's own API that have no name here, sent to it as they are."
+    )
     metadata: Annotated[dict[Name, Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=32)] = {}
     when_abandoned: Literal["continue", "cancel"] | CancelAfter = "continue"
     on_interruption: Interruption | None = Field(
@@ -71,6 +74,6 @@ class StreamRequest(BaseModel):
     )
 
     def options(self) -> dict[str, Any]:
-        """Return the fields that go to the provider as they are."""
-        names = ("system", "temperature", "top_p", "stop", "thinking", "tools", "tool_choice")
+        """Return the optional fields that are for the provider."""
+        names = ("system", "temperature", "top_p", "stop", "thinking", "tools", "tool_choice", "provider_options")
         return {name: value for name in names if (value := getattr(self, name)) is not None}

@@ -31,7 +31,7 @@ class Call:
     step: int = 1
     """The number of this call within the stream, counted from 1."""
     options: dict[str, Any] = field(default_factory=dict)
-    """The optional fields of the request: system, temperature, top_p, stop, thinking, tools, tool_choice."""
+    """The request's optional fields, by name, as ``StreamRequest.options`` gives them."""
     stream_id: str = ""
     attempt: int = 1
 

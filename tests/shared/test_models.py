@@ -47,7 +47,17 @@ def test_claude_is_offered_with_a_key_and_comes_first() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{}, {"provider": "x"}, {"provider": "sim", "max_tokens": 0}, {"provider": "sim", "a": 1}]
+    "wrong",
+    [
+        {},
+        {"provider": "x"},
+        {"provider": "sim", "max_tokens": 0},
+        {"provider": "sim", "a": 1},
+        {"provider": "anthropic", "api": "responses"},
+        {"provider": "openai", "api": "assistants"},
+        {"provider": "openai", "thinking": "budget"},
+        {"provider": "anthropic", "thinking": "effort"},
+    ],
 )
 def test_a_model_that_cannot_work_is_refused(wrong: dict[str, object]) -> None:
     """Misspelt fields are told at the start, not found out by the first request."""

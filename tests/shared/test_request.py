@@ -27,6 +27,7 @@ FULL: dict[str, Any] = {
     "thinking": {"type": "enabled", "budget_tokens": 1024},
     "tools": [{"name": "t", "input_schema": {"type": "object"}}],
     "tool_choice": {"type": "auto"},
+    "provider_options": {"service_tier": "auto", "deep": [{"x": 1}]},
     "metadata": {"user": "u1"},
     "when_abandoned": {"cancel_after_s": 30},
     "on_interruption": "restart",
@@ -66,9 +67,8 @@ def test_what_the_record_keeps_is_what_the_client_said(block: dict[str, Any], te
 
 def test_options_are_what_goes_to_the_provider() -> None:
     """Only what was given, and nothing that is ours."""
-    assert parse(FULL).options() == {
-        name: FULL[name] for name in ("system", "temperature", "top_p", "stop", "thinking", "tools", "tool_choice")
-    }
+    names = ("system", "temperature", "top_p", "stop", "thinking", "tools", "tool_choice", "provider_options")
+    assert parse(FULL).options() == {name: FULL[name] for name in names}
     assert parse({"messages": HELLO, "temperature": 0}).options() == {"temperature": 0}
 
 
@@ -111,6 +111,8 @@ def test_options_are_what_goes_to_the_provider() -> None:
         {"tools": [{}] * 1001},
         {"tools": [{"name": "t", "deep": [{"x": float("nan")}]}]},
         {"messages": [{"role": "user", "content": [{"x": float("inf")}]}]},
+        {"provider_options": [1]},
+        {"provider_options": {"x": float("nan")}},
         {"metadata": {"user": 1}},
         {"metadata": {"": "x"}},
         {"metadata": {"user": "x" * 1025}},

@@ -99,7 +99,7 @@ async def test_an_answer_is_told_whole(server: MessagesServer, provider: Anthrop
 
 
 async def test_the_request_is_what_the_client_wrote(server: MessagesServer, provider: AnthropicProvider) -> None:
-    """Every option under the API's name for it; the key where the SDK puts it; no compression to wait for."""
+    """Every option under the API's name for it, with what the provider alone knows, which replaces nothing of ours."""
     options: dict[str, Any] = {
         "system": [{"type": "text", "text": "s"}],
         "temperature": 0.5,
@@ -109,12 +109,14 @@ async def test_the_request_is_what_the_client_wrote(server: MessagesServer, prov
         "tools": [{"name": "t", "input_schema": {"type": "object"}}],
         "tool_choice": {"type": "auto"},
     }
-    await told(provider, replace(CALL, options=options))
+    more = {"service_tier": "auto", "model": "x", "stream": False, "temperature": 9, "stop_sequences": []}
+    await told(provider, replace(CALL, options={**options, "provider_options": more}))
     (call,) = server.calls
     expected = {key: value for key, value in options.items() if key != "stop"}
     assert call.body == {
         **expected,
         "stop_sequences": ["X"],
+        "service_tier": "auto",
         "model": "m-1",
         "max_tokens": 1000,
         "stream": True,

@@ -54,3 +54,9 @@ def test_a_model_that_could_never_be_called_is_refused_at_start() -> None:
     """With a sentence for the person who configured it."""
     with pytest.raises(ConfigurationError, match="the model 'claude' needs ANTHROPIC_API_KEY"):
         Providers(Settings(models={"claude": Model(provider="anthropic")}))
+
+
+def test_a_provider_that_is_not_here_yet_is_refused_at_start() -> None:
+    """Not by the first request that needs it."""
+    with pytest.raises(ConfigurationError, match="'gpt' is of provider 'openai', which this version cannot call yet"):
+        Providers(Settings(models={"gpt": Model(provider="openai")}))

@@ -34,6 +34,8 @@ _KEEP_IDLE_S = 15.0
 """How long an idle connection is kept for the next call; longer invites the server to close it under a request."""
 _LAST_READ_S = 0.05
 """How long the end of the body, which mostly comes with the end of the answer, is waited for to keep the connection."""
+_OURS = frozenset(("model", "messages", "max_tokens", "stream"))
+"""What every call says, and nobody else may."""
 _BROKEN = (httpx2.HTTPError, aiohttp.ClientError, OSError)
 
 
@@ -150,8 +152,10 @@ async def _read_out(read: Read, patience: Patience, decoder: MessagesDecoder) ->
 
 
 def _body(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the request's optional fields under the names the API has for them."""
-    return {"stop_sequences" if name == "stop" else name: value for name, value in options.items()}
+    """Return the request's optional fields under the names the API has for them; ours win over ``provider_options``."""
+    named = {"stop_sequences" if name == "stop" else name: value for name, value in options.items()}
+    extra = named.pop("provider_options", {})
+    return {name: value for name, value in extra.items() if name not in _OURS} | named
 
 
 def retry_after_s(headers: httpx2.Headers) -> float | None:

@@ -30,6 +30,9 @@ class Providers:
     def _make(self, alias: str, model: Model) -> Provider:
         if model.provider == "sim":
             return SimProvider(stall_s=self._settings.idle_timeout_s)
+        if model.provider != "anthropic":
+            message = f"the model {alias!r} is of provider {model.provider!r}, which this version cannot call yet"
+            raise ConfigurationError(message)
         key = self._settings.anthropic_api_key
         if model.base_url is None and key is None:
             message = f"the model {alias!r} needs ANTHROPIC_API_KEY, or a base_url of a server that needs no key"
