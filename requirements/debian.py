@@ -21,6 +21,8 @@ TEST_PROGRAMS: Mapping[str, str] = {
     "redis-server": "redis-server",
     "chromium": "chromium",
     "nginx": "nginx-light",
+    "node": "nodejs",
+    "npm": "npm",
 }
 """Program the tests run -> Debian package that has it."""
 

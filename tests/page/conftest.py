@@ -6,7 +6,6 @@ tests that kill services start their own. Everything runs on the session's loop,
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 
@@ -15,8 +14,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, async_playwright
 
 from tests.page.chat_page import ChatPage
-from tests.support_redis import RedisProcess, keys_without_expiry
-from tests.support_services import Service
+from tests.support_services import Service, lasting_system
 
 _FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -40,24 +38,8 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a relay and a worker that offer the simulated model, on a Redis of their own."""
-    folder = tmp_path_factory.mktemp("page")
-    redis = RedisProcess(folder, lasting=True).start()
-    settings = {"TAILRACE_REDIS_URL": redis.url, "TAILRACE_SIM": "true", "TAILRACE_PORT": "0"}
-    relay = Service("relay", "relay.listening", folder / "relay.log", settings)
-    worker = Service("worker", "worker.ready", folder / "worker.log", settings)
-    loop = asyncio.new_event_loop()
-    try:
-        for service in (relay, worker):
-            service.lasting = True
-            service.start()
-        for service in (relay, worker):
-            loop.run_until_complete(service.ready(60.0))
-        yield relay
-        assert keys_without_expiry(redis.url) == []
-    finally:
-        loop.close()
-        for part in (relay, worker, redis):
-            part.end()
+    with lasting_system(tmp_path_factory.mktemp("page")) as running:
+        yield running
 
 
 @pytest_asyncio.fixture(loop_scope="session")

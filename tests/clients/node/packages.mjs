@@ -1,0 +1,19 @@
+// Prints which of the clients' packages can be imported here: one JSON line each. react-dom18 is not among them: beside
+// React 19 only a page that gives it React 18 can load it.
+
+const NAMES = [
+  "@ai-sdk/react6",
+  "@ai-sdk/react7",
+  "@anthropic-ai/sdk",
+  "ai6",
+  "ai7",
+  "openai",
+  "react",
+  "react-dom",
+  "react18",
+];
+
+for (const name of NAMES) {
+  const exports = Object.keys(await import(name)).length;
+  console.log(JSON.stringify({ name, exports }));
+}
