@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from relay.cors import add_cors
-from relay.respond import Handler, errors_as_json, refuse_expectations
+from relay.respond import ERROR_SHAPES, Handler, errors_as_json, refuse_expectations
 from relay.routes.events import add_event_routes
 from relay.routes.page import add_page_routes
 from relay.routes.service import SEAT, add_service_routes
@@ -33,6 +33,7 @@ def make_app(services: Services) -> web.Application:
     """Return the application with all its routes."""
     app = web.Application(middlewares=[_count, errors_as_json], client_max_size=services.settings.max_body_bytes)
     app[SERVICES] = services
+    app[ERROR_SHAPES] = {}
     add_cors(app, services.settings)
     app.on_response_prepare.append(_close_when_draining)
     app.on_response_prepare.append(_limit_sending)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
+from relay.dialects.place import NO_PLACE, Place
 from shared.errors import InvalidOffsetError, InvalidRequestError, NotAcceptableError, UnsupportedMediaTypeError
 from shared.offset import START, MalformedOffsetError, Offset
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
+Stands = TypeVar("Stands", Offset, Place)
 _MOST_PROBLEMS = 3
 _LONGEST_PATH = 200
 """Of a field's name in a message; the client chose it."""
@@ -102,13 +105,23 @@ def offset_of(request: web.Request, stream_id: str) -> Offset | None:
 
     Raises ``InvalidOffsetError``.
     """
+    return _stands(request, stream_id, Offset.parse, START)
+
+
+def place_of(request: web.Request, stream_id: str) -> Place | None:
+    """Return where the client stands in a dialect, as ``offset_of`` does."""
+    return _stands(request, stream_id, Place.parse, NO_PLACE)
+
+
+def _stands(request: web.Request, stream_id: str, parse: Callable[[str, str], Stands], start: Stands) -> Stands | None:
+    """Return what ``parse`` makes of what the client has, ``start`` for nothing, None for ``now``."""
     text = request.headers.get("Last-Event-ID") or request.query.get("offset") or ""
     if text == "now":
         return None
     if not text:
-        return START
+        return start
     try:
-        return Offset.parse(text, stream_id)
+        return parse(text, stream_id)
     except MalformedOffsetError as error:
         message = f"{error}; send the id of the last event you have, or no offset to start over"
         raise InvalidOffsetError(message, stream_id=stream_id) from None

@@ -1,4 +1,4 @@
-"""JSON answers, and errors in their one shape."""
+"""JSON answers, and errors: in one shape, but for the routes of dialects that have their own."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ from shared.metrics import HTTP_ERRORS
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+ErrorShape = Callable[[TailraceError], web.Response]
+ERROR_SHAPES: web.AppKey[dict[str, ErrorShape]] = web.AppKey("error_shapes", dict)
+"""How the errors of a dialect's routes are told: by what their paths begin with."""
 _BY_STATUS: dict[int, TailraceError] = {
     404: NotFoundError("there is no such route; /openapi.json lists those there are"),
     405: MethodNotAllowedError("this route has other methods; /openapi.json lists them"),
@@ -63,7 +66,7 @@ def error_answer(error: TailraceError) -> web.Response:
 
 @web.middleware
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every failure in the one shape; a defect of ours is logged and told without details."""
+    """Answer every failure in the shape of its route; a defect of ours is logged and told without details."""
     headers: dict[str, str] = {}
     try:
         return await handler(request)
@@ -82,7 +85,10 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         log.exception("request.failed", method=request.method, path=request.path)
         told = InternalError("something went wrong here; the request may be repeated")
     HTTP_ERRORS.labels(told.code).inc()
-    answer = error_answer(told)
+    shape = next(
+        (shape for prefix, shape in request.app[ERROR_SHAPES].items() if request.path.startswith(prefix)), None
+    )
+    answer = (shape or error_answer)(told)
     answer.headers.update(headers)
     return answer
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Mapping
 
 import structlog
 from aiohttp import web
 from aiohttp.http import StreamWriter
 
-from relay import native
 from relay.connections import Connection
 from relay.first_token import FirstTokenClock
-from relay.merging import merged_frames
 from relay.subscription import Batch, Subscription
+from relay.voice import Voice
 from shared.errors import GoneError
 from shared.metrics import SEND_TIMEOUTS
 from shared.settings import Settings
@@ -40,11 +40,12 @@ _KERNEL_BYTES = 16_384
 class SseWriter:
     """One SSE answer. A client that does not read for ``send_timeout_s`` is let go; its offset stays good."""
 
-    def __init__(self, request: web.Request, settings: Settings, headers: dict[str, str]) -> None:
-        """Prepare an answer with ``headers`` beside those of every SSE answer."""
+    def __init__(self, request: web.Request, settings: Settings, headers: Mapping[str, str], voice: Voice) -> None:
+        """Prepare an answer in ``voice``, with ``headers`` beside those of every SSE answer."""
         self._request = request
         self._settings = settings
-        self._response = web.StreamResponse(headers=SSE_HEADERS | headers)
+        self._response = web.StreamResponse(headers={**SSE_HEADERS, **headers})
+        self._voice = voice
         self._writer: StreamWriter
         self._wrote_s = 0.0
 
@@ -61,7 +62,7 @@ class SseWriter:
             try:
                 await self._follow(subscription, connection, clock)
             except GoneError as error:
-                await self._write(native.error_frame(error))
+                await self._write(self._voice.error(error))
             await self._finish(connection)
         except TimeoutError:
             SEND_TIMEOUTS.inc()
@@ -77,19 +78,27 @@ class SseWriter:
     async def _follow(self, subscription: Subscription, connection: Connection, clock: FirstTokenClock) -> None:
         """Write what the subscription brings, and a sign of life where it brings nothing."""
         await self._write(b"retry: %d\n\n: open\n\n" % self._settings.retry_ms)
-        while not subscription.ended and not connection.leaving:
+        while not self._voice.ended and not connection.leaving:
             # Only the frames are kept while they are written, not the entries: the client may take its time.
-            frames = _frames(subscription, await subscription.read(), clock)
+            frames = self._frames(await subscription.read(), clock)
             if frames:
                 await self._write(frames)
                 del frames  # nor these, while nothing comes
             elif time.monotonic() - self._wrote_s >= self._settings.heartbeat_s * _NEARLY:
                 await self._write(_ALIVE)
 
+    def _frames(self, batch: Batch, clock: FirstTokenClock) -> bytes:
+        """Return the frames of a batch."""
+        clock.note(batch)
+        return self._voice.frames(batch)
+
     async def _finish(self, connection: Connection) -> None:
         """End the answer. Raises ``TimeoutError`` when the client does not read."""
         if connection.leaving:
             self._response.force_close()  # a client that kept the connection would come back to this very relay
+            if self._voice.cut and not self._voice.ended and self._request.transport is not None:
+                self._request.transport.close()  # without the body's end, which the client would take for the answer's
+                return
         async with asyncio.timeout(self._settings.send_timeout_s):
             await self._response.write_eof()
 
@@ -138,10 +147,3 @@ def _hold_little(request: web.Request) -> None:
     connection = request.get_extra_info("socket")
     if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
-
-
-def _frames(subscription: Subscription, batch: Batch, clock: FirstTokenClock) -> bytes:
-    """Return the frames of a batch, merged for a client that has fallen behind."""
-    clock.note(batch)
-    tell = merged_frames if subscription.catching_up else native.sse_frames
-    return tell(subscription.stream_id, batch)

@@ -14,7 +14,14 @@ import structlog
 from shared import keys
 from shared.admission import Admission, Admitted, Applicant
 from shared.entry import Entry, encode_blob
-from shared.errors import ConflictError, InvalidRequestError, LimitError, OverloadedError, UnknownModelError
+from shared.errors import (
+    ConflictError,
+    InvalidRequestError,
+    LimitError,
+    OverloadedError,
+    UnavailableError,
+    UnknownModelError,
+)
 from shared.events import StartEvent
 from shared.jobs import JobQueue
 from shared.metrics import STREAMS_STARTED
@@ -38,8 +45,7 @@ class Started:
 
     stream_id: str
     attached: bool
-    record: Record | None = None
-    """Its record, where that is known."""
+    record: Record
 
 
 class Starter:
@@ -55,7 +61,7 @@ class Starter:
     async def start(self, tenant: str, request: StreamRequest, idempotency_key: str | None) -> Started:
         """Start a stream, or return the one that the key started before.
 
-        Raises ``UnknownModelError``, ``ConflictError``, ``LimitError``, ``OverloadedError``.
+        Raises ``UnknownModelError``, ``ConflictError``, ``LimitError``, ``OverloadedError``, ``UnavailableError``.
         """
         if idempotency_key is not None and not _is_key(idempotency_key):
             message = f"Idempotency-Key must be text of 1 to {MAX_KEY_LENGTH} printable characters"
@@ -86,7 +92,11 @@ class Starter:
         if not attached:
             STREAMS_STARTED.inc()
         log.info("stream.started", stream=admitted.stream_id, tenant=tenant, model=name, attached=attached)
-        return Started(admitted.stream_id, attached, record if created else None)
+        found = record if created else await self._log.record(admitted.stream_id)
+        if found is None:
+            message = "the stream was started but cannot be read yet; follow it with GET"
+            raise UnavailableError(message, retry_after_s=1, stream_id=admitted.stream_id)
+        return Started(admitted.stream_id, attached, found)
 
     async def _admit(self, applicant: Applicant) -> Admitted:
         """Admit the stream; after a restart or failover of Redis, once it is certain what its key stands for."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
 from shared.answer import Answer, Block
+from shared.entry import Entry
 from shared.errors import GoneError, NotFoundError
 from shared.offset import NO_ENTRY, is_stream_id
 from shared.record import Record
@@ -27,19 +29,25 @@ async def owned_record(stream_log: StreamLog, stream_id: str, tenant: str) -> Re
 async def fold_log(stream_log: StreamLog, stream_id: str) -> Answer:
     """Return the answer so far, read from the whole log. Raises ``GoneError`` when the log is no longer there."""
     answer = Answer()
+    async for page in log_pages(stream_log, stream_id):
+        for entry in page:
+            answer.apply_entry(entry)
+    if answer.start is None:
+        message = "the stream's log has expired or was deleted; start a new stream"
+        raise GoneError(message, stream_id=stream_id)
+    return answer
+
+
+async def log_pages(stream_log: StreamLog, stream_id: str) -> AsyncIterator[list[Entry]]:
+    """Give the whole log as it is now, page by page. Raises ``RedisError``."""
     after = NO_ENTRY
     while True:
         page = await stream_log.read(stream_id, after, _PAGE)
         fresh = page[1:] if page and page[0].id == after else page
         if not fresh:
-            break
-        for entry in fresh:
-            answer.apply_entry(entry)
+            return
+        yield fresh
         after = fresh[-1].id
-    if answer.start is None:
-        message = "the stream's log has expired or was deleted; start a new stream"
-        raise GoneError(message, stream_id=stream_id)
-    return answer
 
 
 def summary(stream_id: str, record: Record) -> dict[str, Any]:

@@ -86,6 +86,12 @@ class ConflictError(TailraceError):
     code, status = "idempotency_conflict", 409
 
 
+class DiscardedError(TailraceError):
+    """What a reader was told was discarded since, and its dialect cannot say so; reading anew gives the answer."""
+
+    code, status, retryable = "discarded", 409, True
+
+
 class GoneError(TailraceError):
     """The stream existed; its log has expired or was deleted."""
 

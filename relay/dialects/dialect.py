@@ -42,8 +42,9 @@ class Projection(Protocol):
         """Forget all blocks from number ``keep_blocks`` on, as if they had never been told, and return what says so.
 
         None where the dialect cannot say it: a reader who has any of them is then told by ``fail``, and one who has
-        none goes on. What else was told (the message's start, say) stays told. An open block below ``keep_blocks``
-        stays open.
+        none goes on; a projection that numbers its wire events counts one for that failure. What else was told (the
+        message's start, say) stays told: so nothing but what is about a block may come from the events of a block. An
+        open block below ``keep_blocks`` stays open.
         """
         ...
 
@@ -67,5 +68,7 @@ class Dialect:
     """Make the JSON body of the non-streaming form, of an answer that has ended; None where there is no such form."""
     cut: bool = True
     """Whether a reader who must leave in the middle is cut off, since its client takes a clean end for the answer's."""
+    filler: WireEvent | None = None
+    """Told in place of each wire event that is withheld, where clients count by themselves what they are told."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Further headers of the SSE answer."""

@@ -9,16 +9,15 @@ from typing import Any
 
 from aiohttp import web
 
+from relay.dialects.registry import dialect_named
+from relay.following import Reading, follow, wait_for_end, whole
 from relay.listing import list_streams
 from relay.parsing import accepts_sse, json_body, number
 from relay.respond import json_answer, stream_headers
-from relay.routes.events import Reading, follow_sse
 from relay.services import SERVICES, Services
 from relay.state import fold_log, owned_record, state
-from relay.subscription import Subscription
-from shared.errors import UnavailableError
+from shared.errors import InvalidRequestError
 from shared.offset import START
-from shared.record import Record
 from shared.request import StreamRequest
 
 
@@ -41,24 +40,28 @@ async def start(request: web.Request) -> web.StreamResponse:
     key = request.headers.get("Idempotency-Key")
     # Shielded: a client that goes away must not leave the start order half done.
     started = await asyncio.shield(services.starter.start(tenant, wanted, key))
-    stream_id = started.stream_id
-    record = started.record or await services.log.record(stream_id)
-    if record is None:
-        message = "the stream was started but cannot be read yet; follow it with GET"
-        raise UnavailableError(message, retry_after_s=1, stream_id=stream_id)
+    reading = Reading(started.stream_id, started.record, asked_ms)
     if accepts_sse(request):
-        return await follow_sse(request, record, Reading(stream_id, START, asked_ms))
+        return await follow(request, reading, START)
     if wait_s is not None:
-        return await _finished(services, stream_id, record, wait_s)
-    body = await _state_of(services, stream_id, tenant)
-    return json_answer(body, 200 if started.attached else 201, stream_headers(stream_id))
+        return await _finished(request, reading, wait_s)
+    body = await _state_of(services, started.stream_id, tenant)
+    return json_answer(body, 200 if started.attached else 201, stream_headers(started.stream_id))
 
 
 async def look(request: web.Request) -> web.Response:
-    """Answer with the stream's state."""
+    """Answer with the stream's state, or, with ``?format=``, with the answer as that dialect has it, once it ended."""
     services = request.app[SERVICES]
     tenant = services.authenticator.tenant(request)
     stream_id = request.match_info["stream_id"]
+    if request.query.get("format", "native") != "native":
+        dialect = dialect_named(request.query["format"])
+        if dialect.whole is None:
+            message = f"format {dialect.name!r} has no form for a whole answer; leave format away, or follow the events"
+            raise InvalidRequestError(message)
+        wait_s = number(request, "wait", most=services.settings.wait_max_s)
+        reading = Reading(stream_id, await owned_record(services.log, stream_id, tenant))
+        return await whole(request, reading, dialect, wait_s or 0.0)
     return json_answer(await _state_of(services, stream_id, tenant), headers=stream_headers(stream_id))
 
 
@@ -96,19 +99,10 @@ async def _state_of(services: Services, stream_id: str, tenant: str) -> dict[str
     return state(stream_id, record, await fold_log(services.log, stream_id))
 
 
-async def _finished(services: Services, stream_id: str, record: Record, wait_s: float) -> web.Response:
+async def _finished(request: web.Request, reading: Reading, wait_s: float) -> web.Response:
     """Answer with the finished answer, or with 202 and the state so far when ``wait_s`` has passed."""
-    page_entries = services.settings.page_entries
-    async with Subscription(services.hub, services.log, stream_id, START, page_entries) as subscription:
-        with services.connections.opened(record.tenant, "wait", subscription) as connection:
-            async with services.viewers.watching(stream_id, record):
-                try:
-                    async with asyncio.timeout(wait_s):
-                        while not (subscription.ended or connection.leaving):
-                            await subscription.read()
-                except TimeoutError:
-                    pass
-    body = await _state_of(services, stream_id, record.tenant)
+    await wait_for_end(request, reading, wait_s)
+    body = await _state_of(request.app[SERVICES], reading.stream_id, reading.record.tenant)
     done = body["status"] not in ("queued", "running")
-    headers = stream_headers(stream_id) | ({} if done else {"Retry-After": str(math.ceil(min(wait_s, 5)) or 1)})
+    headers = stream_headers(reading.stream_id) | ({} if done else {"Retry-After": str(math.ceil(min(wait_s, 5)) or 1)})
     return json_answer(body, 200 if done else 202, headers)

@@ -1,0 +1,20 @@
+"""The dialects by name, for ``?format=``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from relay.dialects.dialect import Dialect
+from shared.errors import InvalidRequestError
+
+_DIALECTS: tuple[Dialect, ...] = ()
+DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _DIALECTS}
+
+
+def dialect_named(name: str) -> Dialect:
+    """Return the dialect of that name. Raises ``InvalidRequestError`` with the names there are."""
+    dialect = DIALECTS.get(name)
+    if dialect is None:
+        message = f"format must be native or one of {', '.join(DIALECTS)}"
+        raise InvalidRequestError(message)
+    return dialect

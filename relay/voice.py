@@ -1,0 +1,101 @@
+"""How a reader is told what it reads: in the native dialect, or in another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from relay import native
+from relay.dialects.dialect import Dialect
+from relay.dialects.place import NOTHING, Had
+from relay.dialects.telling import Frame, Past, Teller
+from relay.merging import merged_frames
+from relay.subscription import Batch, Fork, Subscription
+from shared.errors import TailraceError
+
+
+class Voice(Protocol):
+    """Turns what one subscription brings into SSE frames."""
+
+    cut: bool
+    """Whether a reader who must leave in the middle is cut off, not told goodbye."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        ...
+
+    def frames(self, batch: Batch) -> bytes:
+        """Return the frames of what was read next."""
+        ...
+
+    def error(self, error: TailraceError) -> bytes:
+        """Return the frames of an error that is not in the log."""
+        ...
+
+
+class NativeVoice:
+    """The native dialect, whose subscription stands where its reader does."""
+
+    cut = False
+
+    def __init__(self, subscription: Subscription) -> None:
+        """Speak for ``subscription``."""
+        self._subscription = subscription
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end was told."""
+        return self._subscription.ended
+
+    def frames(self, batch: Batch) -> bytes:
+        """Return the frames of a batch, merged for a client that has fallen behind."""
+        tell = merged_frames if self._subscription.catching_up else native.sse_frames
+        return tell(self._subscription.stream_id, batch)
+
+    def error(self, error: TailraceError) -> bytes:
+        """Return one frame, without an id."""
+        return native.error_frame(error)
+
+
+class DialectVoice:
+    """Any other dialect, whose subscription reads from the stream's start."""
+
+    def __init__(self, stream_id: str, dialect: Dialect, had: Had = NOTHING, past: Past | None = None) -> None:
+        """Speak to a reader who had ``had`` and came when the log held ``past``."""
+        self.cut = dialect.cut
+        self._stream_id = stream_id
+        self._teller = Teller(stream_id, dialect, had, past)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end, or an error that ends the answer, was told."""
+        return self._teller.ended
+
+    def tell(self, batch: Batch) -> list[Frame]:
+        """Return the wire events of a batch that the reader did not have."""
+        told: list[Frame] = []
+        for one in batch:
+            if self._teller.ended:
+                break
+            told += self._teller.fork() if isinstance(one, Fork) else self._teller.tell(one.entry)
+        return told
+
+    def frames(self, batch: Batch) -> bytes:
+        """Return the SSE frames of a batch."""
+        return self._framed(self.tell(batch))
+
+    def error(self, error: TailraceError) -> bytes:
+        """Return the frames by which the dialect fails, without ids."""
+        return self._framed(self._teller.fail(error))
+
+    def _framed(self, told: Iterable[Frame]) -> bytes:
+        """Return wire events as SSE frames, with their places as ids."""
+        parts: list[bytes] = []
+        for event, place in told:
+            if place is not None:
+                parts.append(b"id: %s\n" % place.text(self._stream_id).encode())
+            if event.name:
+                parts.append(b"event: %s\n" % event.name.encode())
+            parts.append(b"data: %s\n\n" % event.data)
+        return b"".join(parts)
