@@ -28,7 +28,6 @@ SSE_HEADERS = {
     "X-Accel-Buffering": "no",
     "X-Content-Type-Options": "nosniff",
 }
-_ALIVE = b": ka\n\n"
 _NEARLY = 0.7
 """Of ``heartbeat_s``: a subscription may wake that early, and must not then wait for the next time."""
 _SLICE_BYTES = 4096
@@ -77,7 +76,7 @@ class SseWriter:
 
     async def _follow(self, subscription: Subscription, connection: Connection, clock: FirstTokenClock) -> None:
         """Write what the subscription brings, and a sign of life where it brings nothing."""
-        await self._write(b"retry: %d\n\n: open\n\n" % self._settings.retry_ms)
+        await self._write(self._voice.opening(self._settings.retry_ms))
         while not self._voice.ended and not connection.leaving:
             # Only the frames are kept while they are written, not the entries: the client may take its time.
             frames = self._frames(await subscription.read(), clock)
@@ -85,7 +84,7 @@ class SseWriter:
                 await self._write(frames)
                 del frames  # nor these, while nothing comes
             elif time.monotonic() - self._wrote_s >= self._settings.heartbeat_s * _NEARLY:
-                await self._write(_ALIVE)
+                await self._write(self._voice.alive)
 
     def _frames(self, batch: Batch, clock: FirstTokenClock) -> bytes:
         """Return the frames of a batch."""

@@ -66,7 +66,10 @@ class Starter:
         if idempotency_key is not None and not _is_key(idempotency_key):
             message = f"Idempotency-Key must be text of 1 to {MAX_KEY_LENGTH} printable characters"
             raise InvalidRequestError(message)
-        name, model = self._model_of(request)
+        name, model = self.model_named(request.model)
+        if request.provider is not None and request.provider != model.provider:
+            message = f"model {name!r} is served by provider {model.provider!r}, not {request.provider!r}"
+            raise UnknownModelError(message)
         body = request.model_dump_json(exclude_unset=True)
         body_hash = hashlib.sha256(body.encode()).hexdigest()
         record = self._record(tenant, request, name, model)
@@ -110,19 +113,16 @@ class Starter:
             await asyncio.sleep(_UNSETTLED_S)
         return admitted
 
-    def _model_of(self, request: StreamRequest) -> tuple[str, Model]:
-        """Return the model the request names or the default. Raises ``UnknownModelError``."""
+    def model_named(self, asked: str | None) -> tuple[str, Model]:
+        """Return the model of that name, of None the default, and its name. Raises ``UnknownModelError``."""
         offered = self._settings.offered_models()
         if not offered:
             message = "no models are configured: set ANTHROPIC_API_KEY or TAILRACE_MODELS"
             raise UnknownModelError(message)
-        name = request.model or self._settings.default_model or next(iter(offered))
+        name = asked or self._settings.default_model or next(iter(offered))
         model = offered.get(name)
         if model is None:
             message = f"there is no model {name!r}; GET /v1/models lists those there are"
-            raise UnknownModelError(message)
-        if request.provider is not None and request.provider != model.provider:
-            message = f"model {name!r} is served by provider {model.provider!r}, not {request.provider!r}"
             raise UnknownModelError(message)
         return name, model
 

@@ -19,6 +19,12 @@ class Voice(Protocol):
 
     cut: bool
     """Whether a reader who must leave in the middle is cut off, not told goodbye."""
+    alive: bytes
+    """A sign of life: a comment."""
+
+    def opening(self, retry_ms: int) -> bytes:
+        """Return what an answer opens with, before there is any event; ``retry_ms`` is when to come back."""
+        ...
 
     @property
     def ended(self) -> bool:
@@ -38,10 +44,15 @@ class NativeVoice:
     """The native dialect, whose subscription stands where its reader does."""
 
     cut = False
+    alive = b": ka\n\n"
 
     def __init__(self, subscription: Subscription) -> None:
         """Speak for ``subscription``."""
         self._subscription = subscription
+
+    def opening(self, retry_ms: int) -> bytes:
+        """Return a comment, and the delay after which an EventSource comes back."""
+        return b"retry: %d\n\n: open\n\n" % retry_ms
 
     @property
     def ended(self) -> bool:
@@ -59,13 +70,23 @@ class NativeVoice:
 
 
 class DialectVoice:
-    """Any other dialect, whose subscription reads from the stream's start."""
+    """Any other dialect, whose subscription reads from the stream's start.
+
+    No blank line but after an event: once they have seen an ``id`` or a ``retry``, the OpenAI and Anthropic SDKs for
+    Python take every blank line for the end of an event, and that one would be empty.
+    """
+
+    alive = b": ka\n"
 
     def __init__(self, stream_id: str, dialect: Dialect, had: Had = NOTHING, past: Past | None = None) -> None:
         """Speak to a reader who had ``had`` and came when the log held ``past``."""
         self.cut = dialect.cut
         self._stream_id = stream_id
         self._teller = Teller(stream_id, dialect, had, past)
+
+    def opening(self, retry_ms: int) -> bytes:  # noqa: ARG002 - its clients know themselves when to come back
+        """Return a comment."""
+        return b": open\n"
 
     @property
     def ended(self) -> bool:
