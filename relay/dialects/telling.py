@@ -8,6 +8,7 @@ of what a reset discards cannot be put right, in most dialects, but by an error 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
 from relay.dialects.dialect import Dialect, Projection, WireEvent
@@ -21,7 +22,7 @@ _DISCARDED = "what was told so far of this answer was discarded; read the stream
 
 
 class Frame(NamedTuple):
-    """A wire event and its place; None for an error that is not in the log, from where nobody can go on."""
+    """A wire event and its place; None for what is not in the log, from where nobody can go on."""
 
     event: WireEvent
     place: Place | None
@@ -120,8 +121,8 @@ class Teller:
         """Whether the log has shown the entry the reader stands at."""
         self._blocks: set[int] = set()
         """Those of which the reader has anything."""
-        self._ahead = [reset for reset in (past or Past()).resets if not _inside(had, reset)]
-        """Resets that this reader came after: it is never told what they discard."""
+        self._ahead = [(reset, _inside(had, reset)) for reset in (past or Past()).resets]
+        """Resets that the log had when the reader came, and whether it has something of what they discard."""
         self._told = False
 
     def tell(self, entry: Entry) -> list[Frame]:
@@ -165,8 +166,7 @@ class Teller:
 
     def _reset(self, fed: _Fed, keep_blocks: int) -> list[Frame]:
         """Return what a reset comes to."""
-        if self._ahead and self._ahead[0].at.place == fed.mark.place:
-            del self._ahead[0]
+        if self._ahead and self._ahead[0][0].at.place == fed.mark.place and not self._ahead.pop(0)[1]:
             return self._filler(fed)
         gone = {block for block in self._blocks if block >= keep_blocks}
         self._blocks -= gone
@@ -177,15 +177,20 @@ class Teller:
         return self._filler(fed)
 
     def _withheld(self, event: Event) -> bool:
-        """Tell whether a reset ahead discards what the event comes to."""
+        """Tell whether a reset that the reader came after discards what the event comes to.
+
+        Until a reset whose reader has something of what it discards, nothing is withheld by the resets after it.
+        """
         block = _block_of(event)
-        return block is not None and any(block >= reset.keep_blocks for reset in self._ahead)
+        came_after = takewhile(lambda ahead: not ahead[1], self._ahead)
+        return block is not None and any(block >= reset.keep_blocks for reset, _ in came_after)
 
     def _filler(self, fed: _Fed) -> list[Frame]:
-        """Return what stands for what the reader is not told, where it counts by itself."""
+        """Return what stands for what the reader is not told, where it counts by itself. Nobody goes on from there."""
         if self._dialect.filler is None:
             return []
-        return self._fresh(fed._replace(wire=[self._dialect.filler] * (1 if fed.wire is None else len(fed.wire))))
+        stand_in = fed._replace(wire=[self._dialect.filler] * (1 if fed.wire is None else len(fed.wire)))
+        return [Frame(frame.event, None) for frame in self._fresh(stand_in)]
 
     def _fresh(self, fed: _Fed) -> list[Frame]:
         """Return what the reader did not have."""
