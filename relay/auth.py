@@ -34,6 +34,10 @@ class Authenticator:
             raise UnauthorizedError(message)
         return found
 
+    def knows(self, tenant: str) -> bool:
+        """Tell whether the tenant still has a key."""
+        return tenant in self._digests if self._digests else tenant == LOCAL_TENANT
+
 
 def _key_of(request: web.Request) -> str:
     """Return the API key in the request's headers, empty when there is none."""

@@ -27,11 +27,22 @@ class Connection:
         self.leaving = False
         self._subscription = subscription
         self._task = asyncio.current_task()
+        self._limit: asyncio.TimerHandle | None = None
 
     def leave(self) -> None:
         """Ask the connection to end now."""
         self.leaving = True
         self._subscription.poke()
+
+    def leave_after(self, most_s: float | None) -> None:
+        """Ask the connection to end in so many seconds, when its client may no longer read; None: never."""
+        if most_s is not None:
+            self._limit = asyncio.get_running_loop().call_later(most_s, self.leave)
+
+    def closed(self) -> None:
+        """Ask for nothing any more."""
+        if self._limit is not None:
+            self._limit.cancel()
 
     def cut(self) -> None:
         """End the connection without a goodbye, for which its client does not listen."""
@@ -84,6 +95,7 @@ class Connections:
         try:
             yield connection
         finally:
+            connection.closed()
             self._open.discard(connection)
             self._by_tenant[tenant] -= 1
             if not self._by_tenant[tenant]:

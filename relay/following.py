@@ -38,6 +38,8 @@ class Reading:
     record: Record
     asked_ms: int = field(default_factory=lambda: int(time.time() * 1000))
     """When, in Unix milliseconds."""
+    most_s: float | None = None
+    """For how long the client may read; None: without an end."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ async def _write(
     record = reading.record
     headers = {**headers, **stream_headers(reading.stream_id)}
     with services.connections.opened(record.tenant, "sse", subscription) as connection:
+        connection.leave_after(reading.most_s)
         async with services.viewers.watching(reading.stream_id, record):
             clock = FirstTokenClock(record.created_ms, reading.asked_ms)
             return await SseWriter(request, services.settings, headers, voice).run(subscription, connection, clock)

@@ -13,12 +13,14 @@ from relay.canceller import Canceller
 from relay.connections import Connections
 from relay.health import RedisHealth
 from relay.hub import Hub
+from relay.links import Links
 from relay.start import Starter
 from relay.turnstile import Turnstile
 from relay.viewers import Viewers
 from shared.admission import Admission
 from shared.cluster import Streams
 from shared.jobs import JobQueue
+from shared.link_keys import LinkKeys
 from shared.redis_client import queue_redis, streams_redis
 from shared.settings import Settings
 from shared.stream_log import StreamLog
@@ -40,6 +42,7 @@ class Services:
     connections: Connections
     turnstile: Turnstile
     authenticator: Authenticator
+    links: Links
     health: RedisHealth
     jobs: JobQueue
 
@@ -51,6 +54,7 @@ class Services:
         admission = Admission(queue, settings)
         hub = Hub(streams, stream_log, settings)
         jobs = JobQueue(queue, settings)
+        authenticator = Authenticator(settings)
         return cls(
             settings=settings,
             queue=queue,
@@ -63,7 +67,8 @@ class Services:
             viewers=Viewers(f"relay-{secrets.token_hex(4)}", stream_log, settings),
             connections=Connections(settings),
             turnstile=Turnstile(settings.accept_per_s),
-            authenticator=Authenticator(settings),
+            authenticator=authenticator,
+            links=Links(settings, stream_log, LinkKeys(streams), authenticator),
             health=RedisHealth((queue, streams), settings),
             jobs=jobs,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -37,9 +37,11 @@ class Record:
     worker: str = ""
     cancel_ms: int = 0
     ended_ms: int = 0
+    link_key: str = field(default="", repr=False)
+    """What the stream's signed links are made with, empty if it has none: see ``shared/link_keys.py``."""
 
     def to_fields(self) -> list[str | bytes | int]:
-        """Return the fields and values of the Redis hash that holds the record."""
+        """Return the fields and values of the Redis hash that holds the record, but no ``link_key``."""
         fields: dict[str, str | bytes | int] = {
             "tenant": self.tenant,
             "model": self.model,
@@ -87,6 +89,7 @@ class Record:
             worker=text.get("worker", b"").decode(),
             cancel_ms=int(text.get("cancel", 0)),
             ended_ms=int(text.get("ended_ms", 0)),
+            link_key=text.get("link_key", b"").decode(),
         )
 
     def request_json(self) -> dict[str, Any]:

@@ -100,6 +100,14 @@ class Settings(BaseSettings):
         {},
         description="Tenant -> its API key, plain or as 'sha256:<hex>'. Empty: one local tenant, loopback only.",
     )
+    link_secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Mixed into signed links, so that whoever can read Redis cannot make any; the same for all relays. "
+        "Another one revokes all links.",
+    )
+    link_s: Seconds = Field(900.0, description="How long a signed link is good for, if its maker does not say.")
+    link_max_s: Seconds = Field(3600.0, description="Longest time a signed link may be good for.")
     max_connections: Count = Field(20_000, description="Most open event connections of one relay.")
     max_connections_per_tenant: Count = Field(
         10_000, description="Most open event connections of one tenant on one relay."
@@ -200,6 +208,7 @@ class Settings(BaseSettings):
             "detached_s must be at least lease_s": self.detached_s < self.lease_s,
             "viewer_lease_s must exceed heartbeat_s": self.viewer_lease_s <= self.heartbeat_s,
             "retry_delay_s must not exceed retry_delay_max_s": self.retry_delay_s > self.retry_delay_max_s,
+            "link_s must not exceed link_max_s": self.link_s > self.link_max_s,
             "default_model must be one of models": self.default_model is not None
             and self.default_model not in self.offered_models(),
         }

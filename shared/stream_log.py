@@ -1,7 +1,8 @@
 """The log protocol: every command that touches a stream's record, log or viewers. See docs/log-protocol.md.
 
 Ids alone do not fence, so each write is one script that checks the record's writer token, the end, and the length
-of the log. Nothing here retries; ``RedisError`` goes to the caller, who knows how long it may wait.
+of the log. Nothing here retries; ``RedisError`` goes to the caller, who knows how long it may wait. Links
+have the one field of a record that no writer needs: ``shared/link_keys.py``.
 """
 
 from __future__ import annotations

@@ -23,15 +23,15 @@ def add_event_routes(app: web.Application) -> None:
 async def events(request: web.Request) -> web.StreamResponse:
     """Answer with the events after the client's offset, live until the end."""
     services = request.app[SERVICES]
-    tenant = services.authenticator.tenant(request)
     stream_id = request.match_info["stream_id"]
+    reader = await services.links.reader(request, stream_id)
     mode = request.query.get("mode", "sse")
     if mode == "sse":
         await services.turnstile.enter()
     elif mode != "poll":
         message = "mode must be sse or poll"
         raise InvalidRequestError(message)
-    reading = Reading(stream_id, await owned_record(services.log, stream_id, tenant))
+    reading = Reading(stream_id, await owned_record(services.log, stream_id, reader.tenant), most_s=reader.left_s())
     wait_s = number(request, "wait", most=services.settings.wait_max_s)
     wait_s = min(_POLL_WAIT_S, services.settings.wait_max_s) if wait_s is None else wait_s
     if request.query.get("format", "native") != "native":
