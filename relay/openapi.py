@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from relay.openapi_links import link_schemas
 from relay.openapi_parts import PARAMETERS
 from relay.openapi_paths import paths
 from relay.openapi_schemas import schemas
@@ -30,7 +31,7 @@ def describe() -> dict[str, Any]:
             {"name": "service", "description": "What operators and tools ask of one relay."},
         ],
         "paths": paths(),
-        "components": {"schemas": schemas(), "parameters": PARAMETERS, "securitySchemes": _SECURITY},
+        "components": {"schemas": schemas() | link_schemas(), "parameters": PARAMETERS, "securitySchemes": _SECURITY},
     }
 
 

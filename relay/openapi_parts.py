@@ -44,6 +44,7 @@ PARAMETERS: dict[str, Part] = {
     "Offset": _query("offset", TEXT, "An event's id, or `now` for only what comes. Without it: from the start."),
     "Mode": _query("mode", {"enum": ["sse", "poll"], "default": "sse"}, "`poll` answers the next events as JSON."),
     "PollWait": _query("wait", _SECONDS | {"default": 20}, "How long a poll waits for the first event, in seconds."),
+    "Token": _query("token", TEXT, "Of a signed link, which then stands in for the API key."),
     "Wait": _query("wait", _SECONDS, "How long to wait for the finished answer, in seconds. Not with event streams."),
     "Status": _query("status", ref("Status"), "Only streams in this status."),
     "Limit": _query("limit", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Streams per page."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay.openapi_links import link_paths
 from relay.openapi_parts import (
     RETRY_AFTER,
     STREAM_HEADERS,
@@ -24,6 +25,7 @@ def paths() -> dict[str, Part]:
         stream: {"get": _look(), "delete": _delete()},
         f"{stream}/events": {"get": _follow()},
         f"{stream}/cancel": {"post": _cancel()},
+        **link_paths(),
         "/v1/models": {"get": _models()},
         **_service(),
     }
@@ -66,7 +68,7 @@ def _follow() -> Part:
         "operationId": "followStream",
         "summary": "Follow a stream from any place, live until its end",
         "tags": ["streams"],
-        "parameters": parameters("StreamId", "LastEventId", "Offset", "Mode", "PollWait"),
+        "parameters": parameters("StreamId", "LastEventId", "Offset", "Mode", "PollWait", "Token"),
         "responses": {
             "200": answer("The events after the offset.", sse_content() | content("Poll"), STREAM_HEADERS),
             "204": answer("The reader has the end already.", None, STREAM_HEADERS),

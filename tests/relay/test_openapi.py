@@ -27,6 +27,15 @@ from tests.support import eventually
 from tests.support_sse import SseReader
 
 SLOW = {"messages": script(tokens=2000, per_second=50)}
+ROUTES = (
+    ("GET", ""),
+    ("GET", "/events"),
+    ("POST", "/cancel"),
+    ("DELETE", ""),
+    ("POST", "/links"),
+    ("DELETE", "/links"),
+)
+"""Of one stream: methods and the rest of their paths."""
 UNTOLD_ROUTES = {"/", "/page/{name}"}
 """The chat page is no part of the API."""
 
@@ -232,6 +241,9 @@ async def test_states_are_as_described(make_api: MakeApi, start_worker: StartWor
     await api.ask("DELETE", f"/v1/streams/{running}")
     paged = (await api.get("/v1/streams?limit=1")).json()["next_cursor"]
     await api.get(f"/v1/streams?limit=1&cursor={paged}&status=completed&metadata.a=b")
+    await api.post(f"/v1/streams/{queued}/links")
+    await api.post(f"/v1/streams/{queued}/links", json={"lasts_s": 60})
+    await api.ask("DELETE", f"/v1/streams/{queued}/links")
     for path in ("/v1/models", "/healthz", "/readyz", "/metrics", "/openapi.json"):
         await api.get(path)
 
@@ -313,8 +325,10 @@ async def test_refusals_are_as_described(make_api: MakeApi, described: Descripti
     await api.get(f"/v1/streams/{stream_id}/events?mode=x")
     await api.get(f"/v1/streams/{stream_id}/events?offset=x")
     await api.get(f"/v1/streams/{stream_id}/events", headers={"Accept": "image/png"})
+    for body in ({"json": {"lasts_s": 0}}, {"json": {"more": "x" * 5000}}, {"data": b"x"}):
+        await api.post(f"/v1/streams/{stream_id}/links", **body)
     for one in (gone, new_stream_id()):
-        for method, rest in (("GET", ""), ("GET", "/events"), ("POST", "/cancel"), ("DELETE", "")):
+        for method, rest in ROUTES:
             await api.ask(method, f"/v1/streams/{one}{rest}")
             await shut.ask(method, f"/v1/streams/{one}{rest}")
     for method, path in (("POST", "/v1/streams"), ("GET", "/v1/streams"), ("GET", "/v1/models")):
@@ -332,7 +346,7 @@ async def test_refusals_are_as_described(make_api: MakeApi, described: Descripti
         for method, path, status in api.seen | shut.seen
         if ids
     }
-    assert {one for one in told - seen if one[2] != 410 or one[0] == "GET"} == set()
+    assert {one for one in told - seen if one[2] != 410 or one[0] == "GET" or "links" in one[1]} == set()
 
 
 async def test_what_the_full_and_the_leaving_say_is_as_described(
