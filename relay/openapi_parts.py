@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
+from relay.dialects.registry import DIALECTS
 from relay.openapi_schemas import ref
 from shared.errors import InternalError, TailraceError, UnauthorizedError
 
@@ -43,6 +44,9 @@ PARAMETERS: dict[str, Part] = {
     "LastEventId": _header("Last-Event-ID", "The id of the last event the reader has. Wins over `offset`."),
     "Offset": _query("offset", TEXT, "An event's id, or `now` for only what comes. Without it: from the start."),
     "Mode": _query("mode", {"enum": ["sse", "poll"], "default": "sse"}, "`poll` answers the next events as JSON."),
+    "Format": _query(
+        "format", {"enum": ["native", *DIALECTS], "default": "native"}, "The dialect to be told the stream in."
+    ),
     "PollWait": _query("wait", _SECONDS | {"default": 20}, "How long a poll waits for the first event, in seconds."),
     "Token": _query("token", TEXT, "Of a signed link, which then stands in for the API key."),
     "Wait": _query("wait", _SECONDS, "How long to wait for the finished answer, in seconds. Not with event streams."),

@@ -68,7 +68,7 @@ def _follow() -> Part:
         "operationId": "followStream",
         "summary": "Follow a stream from any place, live until its end",
         "tags": ["streams"],
-        "parameters": parameters("StreamId", "LastEventId", "Offset", "Mode", "PollWait", "Token"),
+        "parameters": parameters("StreamId", "LastEventId", "Offset", "Mode", "Format", "PollWait", "Token"),
         "responses": {
             "200": answer("The events after the offset.", sse_content() | content("Poll"), STREAM_HEADERS),
             "204": answer("The reader has the end already.", None, STREAM_HEADERS),
@@ -103,10 +103,20 @@ def _look() -> Part:
     return {
         "operationId": "getStream",
         "summary": "The stream's state and the answer so far",
+        "description": "With `format`, the answer as that dialect has it, once it has ended: 503 until then.",
         "tags": ["streams"],
-        "parameters": parameters("StreamId"),
-        "responses": {"200": answer("The state.", content("StreamState"), STREAM_HEADERS)}
-        | refusals(errors.NotFoundError, errors.GoneError, errors.UnavailableError),
+        "parameters": parameters("StreamId", "Format", "Wait"),
+        "responses": {
+            "200": answer("The state, or the answer in a dialect.", content("StreamState"), STREAM_HEADERS),
+        }
+        | refusals(
+            errors.InvalidRequestError,
+            errors.NotFoundError,
+            errors.GoneError,
+            errors.ProviderError,
+            errors.OverloadedError,
+            errors.UnavailableError,
+        ),
     }
 
 
