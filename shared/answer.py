@@ -13,6 +13,7 @@ from shared.events import (
     BlockKind,
     BlockStartEvent,
     BlockStopEvent,
+    DataEvent,
     DeltaEvent,
     EndEvent,
     EndStatus,
@@ -91,6 +92,8 @@ class Answer:
     first_token_ms: int | None = None
     ended_ms: int | None = None
     usage_by_step: dict[int, Usage] = field(default_factory=dict)
+    asides: dict[str, bytes] = field(default_factory=dict)
+    """The provider's own events without canonical form, byte-exact: the latest step's last of each name."""
 
     @property
     def text(self) -> str:
@@ -138,6 +141,10 @@ class Answer:
                 self.started_ms = t_ms if self.started_ms is None else self.started_ms
             case StepEvent():
                 self.steps = max(self.steps, event.step)
+                if event.phase == "start":
+                    self.asides = {}
+            case DataEvent():
+                self.asides[event.name] = bytes(event.data)
             case ErrorEvent():
                 self.error = event
             case EndEvent():

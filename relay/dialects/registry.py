@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from relay.dialects.anthropic_messages import ANTHROPIC
 from relay.dialects.dialect import Dialect
 from shared.errors import InvalidRequestError
 
-_DIALECTS: tuple[Dialect, ...] = ()
+_DIALECTS: tuple[Dialect, ...] = (ANTHROPIC,)
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _DIALECTS}
 
 
