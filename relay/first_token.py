@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from relay.subscription import Batch, Piece
-from shared.events import event_type
 from shared.metrics import FIRST_TOKEN
 
 
@@ -20,11 +19,12 @@ class FirstTokenClock:
         self._asked_ms = asked_ms
         self._created_ms = created_ms
         self._attempt_ms: int | None = None
-        self._done = False
+        self.done = False
+        """Whether there is nothing more to wait for."""
 
     def note(self, batch: Batch) -> None:
         """Look at what is about to be written."""
-        if self._done:
+        if self.done:
             return
         for piece in batch:
             if isinstance(piece, Piece):
@@ -33,13 +33,13 @@ class FirstTokenClock:
     def _note_piece(self, piece: Piece) -> None:
         """Record the times when the entry has the first token."""
         told_ms = piece.entry.t_ms
-        kinds = {event_type(line) for line in piece.entry.lines}
-        if "attempt" in kinds and self._attempt_ms is None:
+        kinds = piece.entry.types
+        if b"attempt" in kinds and self._attempt_ms is None:
             self._attempt_ms = told_ms
             if told_ms >= self._asked_ms:
                 FIRST_TOKEN.labels("queue").observe(max(told_ms - self._created_ms, 0) / 1000)
-        if "delta" in kinds and not self._done:
-            self._done = True
+        if b"delta" in kinds and not self.done:
+            self.done = True
             if told_ms >= self._asked_ms and self._attempt_ms is not None:
                 now_ms = time.time() * 1000
                 FIRST_TOKEN.labels("provider").observe(max(told_ms - self._attempt_ms, 0) / 1000)

@@ -32,7 +32,7 @@ _GLANCE_BATCH = 100
 class Feed:
     """One stream's subscriptions in this process. ``confirmed`` is set once Redis has said that it publishes to us."""
 
-    __slots__ = ("confirmed", "inboxes", "last_seq", "spoke")
+    __slots__ = ("confirmed", "inboxes", "last_seq", "spoke", "turn")
 
     def __init__(self) -> None:
         """Make a feed that nobody reads yet."""
@@ -41,6 +41,8 @@ class Feed:
         self.last_seq = -1  # of no log: the first check finds any log different, even one that has vanished
         self.spoke = False
         """Whether anything came since the last check of quiet streams."""
+        self.turn = -1
+        """When it last spoke: what comes more than once in one turn of the loop is a burst."""
 
     def mark_behind(self) -> None:
         """Have every subscription read the log."""
@@ -58,6 +60,7 @@ class Hub:
         self._limits = Limits(settings.feed_entries, settings.feed_bytes, settings.merge_entries)
         self._feeds: dict[str, Feed] = {}
         self._junk_told = False
+        self._turn, self._turning = 0, False
         timeout_s = settings.redis_timeout_s
         self.live: LiveConnection | LiveCluster = (
             LiveCluster(streams, self, timeout_s)
@@ -127,8 +130,19 @@ class Hub:
             return
         feed.last_seq, feed.spoke = entry.id.seq, True
         share_bytes = entry.held_bytes // max(len(feed.inboxes), 1)  # they all hold the same one
+        at_once = feed.turn != self._turn
+        feed.turn = self._turn
+        if not self._turning:
+            self._turning = True
+            asyncio.get_running_loop().call_soon(self._end_turn)
         for inbox in feed.inboxes:
-            inbox.put(entry, share_bytes)
+            if not (at_once and inbox.offer(entry)):
+                inbox.put(entry, share_bytes)
+
+    def _end_turn(self) -> None:
+        """Note that other tasks have had their turn since something was heard."""
+        self._turn += 1
+        self._turning = False
 
     def confirm(self, stream_id: str) -> None:
         """Note that the stream is heard from here on; whoever reads it must look at the log once."""

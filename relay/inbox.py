@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from shared.entry import Entry
@@ -33,6 +34,7 @@ class Inbox:
         "_waiter",
         "behind",
         "crowded",
+        "direct",
         "last_wake_s",
         "stream_id",
         "too_slow",
@@ -45,10 +47,20 @@ class Inbox:
         self.too_slow = False
         self.last_wake_s = time.monotonic()
         self.crowded = False
+        self.direct: Callable[[Entry], bool] | None = None
+        """Offered what comes while the taker waits; where it takes it, the taker goes on waiting."""
         self._limits = limits
         self._bytes = 0
         self._entries: list[Entry] = []  # not a deque: an empty one takes 600 bytes, and mostly it is empty
         self._waiter: asyncio.Future[None] | None = None
+
+    def offer(self, entry: Entry) -> bool:
+        """Hand a live entry on directly; return False where it must be ``put``."""
+        waits = self._waiter is not None and not self._waiter.done()
+        if waits and self.direct is not None and self.direct(entry):
+            self.last_wake_s = time.monotonic()
+            return True
+        return False
 
     def put(self, entry: Entry, share_bytes: int) -> None:
         """Add a live entry, of whose memory ``share_bytes`` are this inbox's; one alone is taken at any size."""

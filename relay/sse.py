@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 
 from relay.connections import Connection
+from relay.direct import DirectWriter
 from relay.first_token import FirstTokenClock
 from relay.subscription import Batch, Subscription
 from relay.voice import Voice
@@ -47,6 +48,7 @@ class SseWriter:
         self._voice = voice
         self._writer: StreamWriter
         self._wrote_s = 0.0
+        self._direct: DirectWriter | None = None
 
     async def run(
         self, subscription: Subscription, connection: Connection, clock: FirstTokenClock
@@ -83,13 +85,29 @@ class SseWriter:
             if frames:
                 await self._write(frames)
                 del frames  # nor these, while nothing comes
-            elif time.monotonic() - self._wrote_s >= self._settings.heartbeat_s * _NEARLY:
+                if self._direct is None and self._voice.direct and clock.done:
+                    self._go_direct(subscription)
+            elif self._unsent_bytes():  # of what was written directly
+                await self._drain()
+            elif time.monotonic() - self._last_write_s() >= self._settings.heartbeat_s * _NEARLY:
                 await self._write(self._voice.alive)
 
     def _frames(self, batch: Batch, clock: FirstTokenClock) -> bytes:
         """Return the frames of a batch."""
         clock.note(batch)
         return self._voice.frames(batch)
+
+    def _go_direct(self, subscription: Subscription) -> None:
+        """Have live entries written without this task, which from now on only writes what is not plain."""
+        transport = self._request.transport
+        if transport is not None:
+            chunked = self._writer.chunked
+            self._direct = DirectWriter(subscription.stream_id, transport, subscription.poke, chunked=chunked)
+            subscription.deliver_directly(self._direct.write)
+
+    def _last_write_s(self) -> float:
+        """Return when anything was last written, on the monotonic clock."""
+        return self._wrote_s if self._direct is None else max(self._wrote_s, self._direct.wrote_s)
 
     async def _finish(self, connection: Connection) -> None:
         """End the answer. Raises ``TimeoutError`` when the client does not read."""

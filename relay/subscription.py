@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -22,7 +23,6 @@ from relay.inbox import Inbox
 from shared.backoff import Backoff
 from shared.entry import Entry
 from shared.errors import GoneError
-from shared.events import encoded_type
 from shared.metrics import FORKS, GAP_REPAIRS, REPLAYED
 from shared.offset import MAX_EVENTS_PER_ENTRY, NO_ENTRY, START, EntryId, Offset
 from shared.stream_log import StreamLog
@@ -73,6 +73,7 @@ class Subscription:
         self._from_log = True
         self._backoff = Backoff(0.05, 1.0)
         self._missing_since_s: float | None = None
+        self._write: Callable[[Entry], bool]
 
     async def __aenter__(self) -> Self:
         """Register for live entries. Raises ``UnavailableError`` when Redis does not answer."""
@@ -98,7 +99,24 @@ class Subscription:
         """Tell whether the reader has the end event already. Raises ``RedisError``."""
         page = await self._log.read(self.stream_id, self.offset.entry, 2)
         at_tail = len(page) == 1 and page[0].id == self.offset.entry and self.offset.sub >= len(page[0].lines) - 1
-        return at_tail and _ends(page[0])
+        return at_tail and page[0].ends
+
+    def deliver_directly(self, write: Callable[[Entry], bool]) -> None:
+        """Have ``write`` tell the next entry, should it come while ``read`` waits for it; False: ``read`` returns it.
+
+        Never the end, which ``read`` always returns.
+        """
+        assert self._inbox is not None
+        self._write, self._inbox.direct = write, self._take_directly
+
+    def _take_directly(self, entry: Entry) -> bool:
+        """Tell a live entry that is exactly the next one."""
+        here = self.offset.entry
+        follows = entry.id.seq == here.seq + 1 and entry.id.attempt == here.attempt
+        if not follows or entry.ends or not self._write(entry):
+            return False
+        self.offset = entry.last_offset()
+        return True
 
     def poke(self) -> None:
         """Make a waiting ``read`` return, with nothing if need be."""
@@ -139,7 +157,7 @@ class Subscription:
             if entry.id.attempt == here.attempt and entry.id.seq == here.seq + 1:
                 batch.append(Piece(entry))
                 here, last = entry.id, entry
-            elif entry.id > here or _ends(entry):  # an end that is not ahead: the reader is ahead of all there will be
+            elif entry.id > here or entry.ends:  # an end that is not ahead: the reader is ahead of all there will be
                 if entry.id.seq > here.seq + 1:
                     GAP_REPAIRS.inc()
                 self._from_log = True
@@ -215,9 +233,4 @@ class Subscription:
     def _note(self, entry: Entry) -> None:
         """Move the offset past ``entry``."""
         self.offset = entry.last_offset()
-        self.ended = _ends(entry)
-
-
-def _ends(entry: Entry) -> bool:
-    """Tell whether the entry holds the end event, which is always its last."""
-    return encoded_type(entry.lines[-1]) == b"end"
+        self.ended = entry.ends

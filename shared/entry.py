@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from shared.events import Event, decode_event, encode_event
+from shared.events import Event, decode_event, encode_event, encoded_type
 from shared.offset import EntryId, Offset
 
 FORMAT = 1
@@ -25,7 +25,7 @@ _FRAME_BYTES = 64
 class Entry:
     """An immutable entry of a log."""
 
-    __slots__ = ("_frames", "_last", "_lines", "blob", "id")
+    __slots__ = ("_frames", "_last", "_lines", "_types", "blob", "id")
 
     def __init__(self, entry_id: EntryId, blob: bytes) -> None:
         """Take an entry as it stands in the log. Raises ``ValueError`` when its header is not ours."""
@@ -37,6 +37,7 @@ class Entry:
         self._lines: list[bytes] | None = None
         self._frames: dict[str, bytes] | None = None
         self._last: Offset | None = None
+        self._types: list[bytes] | None = None
 
     @property
     def t_ms(self) -> int:
@@ -49,6 +50,18 @@ class Entry:
         if self._lines is None:
             self._lines = self.blob.split(b"\n")[1:]
         return self._lines
+
+    @property
+    def types(self) -> list[bytes]:
+        """The type of each event; looked for once. Raises ``ValueError`` where a line is no event."""
+        if self._types is None:
+            self._types = [encoded_type(line) for line in self.lines]
+        return self._types
+
+    @property
+    def ends(self) -> bool:
+        """Whether it holds the end event, which is always its last."""
+        return self.types[-1] == b"end"
 
     @property
     def held_bytes(self) -> int:
@@ -101,4 +114,6 @@ def decode_live(payload: bytes) -> Entry:
     if found is None:
         message = "not an entry: it does not begin with an id and a header"
         raise ValueError(message)
-    return Entry(EntryId(int(found[1]), int(found[2])), payload[found.end(2) + 1 :])
+    entry = Entry(EntryId(int(found[1]), int(found[2])), payload[found.end(2) + 1 :])
+    _ = entry.types  # raises where a line is no event: here, and not later to every reader
+    return entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from relay.hub import Hub
@@ -88,10 +88,16 @@ class Reader:
         self.offset = offset
         self.had: list[tuple[str, bytes]] = []
         self.forks = 0
+        self.takes: Callable[[], bool] | None = None
+        """Whether it takes an entry that is offered to it directly, where it is to be offered any."""
+        self.taken = 0
+        """Entries so taken."""
 
     async def read(self, hub: Hub, stream_log: StreamLog, *, page_entries: int = 3, most: int | None = None) -> bool:
         """Read on one connection until the end, or until ``most`` events have come; tell whether the end was read."""
         async with Subscription(hub, stream_log, self.stream_id, self.offset, page_entries) as subscription:
+            if self.takes is not None:
+                subscription.deliver_directly(self._take_directly)
             if await subscription.at_end():
                 return True
             while not subscription.ended:
@@ -106,6 +112,16 @@ class Reader:
                         if most is not None and len(self.had) >= most:
                             return False
             return True
+
+    def _take_directly(self, entry: Entry) -> bool:
+        """Take an entry outside of ``read``."""
+        if self.takes is None or not self.takes():
+            return False
+        self.taken += 1
+        for sub, line in enumerate(entry.lines):
+            self.offset = Offset(entry.id, sub)
+            self.had.append((self.offset.text(self.stream_id), line))
+        return True
 
 
 @asynccontextmanager

@@ -19,7 +19,9 @@ SETTINGS = Settings(quiet_check_s=300, heartbeat_s=0.5, viewer_lease_s=5)
 """The check of quiet streams, which would hide what live delivery misses, is as good as off."""
 
 
-@pytest.mark.parametrize("junk", [b"", b"junk", b"\xff\xfe\n\xff", b"1-3", b"1-3\nno header", b"x-y\n1 2\n{}"])
+@pytest.mark.parametrize(
+    "junk", [b"", b"junk", b"\xff\xfe\n\xff", b"1-3", b"1-3\nno header", b"x-y\n1 2\n{}", b"1-3\n1 2\n{}"]
+)
 async def test_junk_on_a_live_channel_disturbs_nobody(redis: Redis, junk: bytes) -> None:
     """It is told of once; the readers of the stream look at the log, and those of others notice nothing."""
     stream_log = StreamLog(redis, SETTINGS)

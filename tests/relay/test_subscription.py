@@ -45,6 +45,7 @@ async def test_from_every_offset_the_rest_is_read_once_and_in_order(redis: Redis
         readers = [Reader(writer.stream_id, offset) for offset in offsets]
         async with asyncio.TaskGroup() as group:
             for number, reader in enumerate(readers):
+                reader.takes = (lambda: rng.random() < 0.7) if number % 3 else None  # what they can, directly
                 group.create_task(reader.read(relays[number % 2], stream_log, page_entries=rng.randint(1, 5)))
             await asyncio.sleep(rng.random() / 200)
             await writer.write_words(counts[half:], rng)
@@ -204,6 +205,7 @@ async def test_a_hole_in_live_delivery_is_filled_from_the_log(redis: Redis) -> N
     await writer.claim()
     async with hubs(redis, SETTINGS) as (relay,):
         reader = Reader(writer.stream_id, START)
+        reader.takes = lambda: True
         async with asyncio.TaskGroup() as group:
             group.create_task(reader.read(relay, stream_log))
             await eventually(lambda: len(reader.had) == 2)
@@ -223,6 +225,7 @@ async def test_live_entries_go_on_after_the_pubsub_connection_was_killed(redis: 
     await writer.claim()
     async with hubs(redis, SETTINGS) as (relay,):
         reader = Reader(writer.stream_id, START)
+        reader.takes = lambda: True
         async with asyncio.TaskGroup() as group:
             group.create_task(reader.read(relay, stream_log))
             for _ in range(5):
@@ -265,6 +268,7 @@ async def test_a_reader_ahead_of_the_log_waits_until_it_is_repaired(redis: Redis
     await redis.execute_command("XSETID", keys.log(writer.stream_id), "1-3")
     async with hubs(redis, SETTINGS) as (relay,):
         reader = Reader(writer.stream_id, position(before[-1][0]))
+        reader.takes = lambda: True
         async with asyncio.TaskGroup() as group:
             group.create_task(reader.read(relay, stream_log))
             await eventually(lambda: relay.viewed() == {writer.stream_id})
