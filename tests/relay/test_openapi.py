@@ -322,6 +322,7 @@ async def test_refusals_are_as_described(make_api: MakeApi, described: Descripti
     await api.post(json=good | {"system": "x" * 5000})
     await api.post(data=b"x")
     await api.get("/v1/streams?limit=x")
+    await api.get(f"/v1/streams/{stream_id}?format=x")
     await api.get(f"/v1/streams/{stream_id}/events?mode=x")
     await api.get(f"/v1/streams/{stream_id}/events?offset=x")
     await api.get(f"/v1/streams/{stream_id}/events", headers={"Accept": "image/png"})
