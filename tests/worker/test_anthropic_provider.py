@@ -26,7 +26,8 @@ from tests.messages_server import MessagesServer
 from tests.support import eventually, free_port
 from worker.continuation import plan_attempt
 from worker.llm import Call, Finish
-from worker.providers.anthropic import AnthropicProvider, Limits, retry_after_s
+from worker.providers.anthropic import AnthropicProvider
+from worker.providers.upstream import Limits, retry_after_s
 
 KEY = "sk-ant-test-0123456789abcdef"
 MODEL = Model(provider="anthropic", continuation="prefill")

@@ -14,7 +14,8 @@ from shared.models import Model
 from tests.support_llm import local_llm, needs_llm
 from worker.continuation import plan_attempt
 from worker.llm import Call, Finish
-from worker.providers.anthropic import AnthropicProvider, Limits
+from worker.providers.anthropic import AnthropicProvider
+from worker.providers.upstream import Limits
 
 pytestmark = needs_llm
 

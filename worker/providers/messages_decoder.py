@@ -89,6 +89,10 @@ class MessagesDecoder:
         out, self._out = self._out, []
         return out
 
+    def at_end(self) -> list[Event | Finish]:
+        """Return nothing: only ``message_stop`` ends an answer, so a body that ends before it was cut."""
+        return []
+
     def _on_frame(self, name: str, data: bytes) -> None:
         handle = self._frames.get(name)
         if handle is not None and self._told_step:

@@ -7,6 +7,7 @@ from shared.models import Model
 from shared.settings import Settings
 from worker.llm import Provider
 from worker.providers.sim import SimProvider
+from worker.providers.upstream import Limits
 
 _NO_KEY = "none"
 """Sent to servers other than the Anthropic API: they are not to see its key, and the SDK insists on some."""
@@ -41,7 +42,7 @@ class Providers:
 
     def _make_anthropic(self, model: Model) -> Provider:
         # Imported here because the SDK takes over a second to load, which only those who use it should wait for.
-        from worker.providers.anthropic import DEFAULT_URL, AnthropicProvider, Limits  # noqa: PLC0415
+        from worker.providers.anthropic import DEFAULT_URL, AnthropicProvider  # noqa: PLC0415
 
         settings, key = self._settings, self._settings.anthropic_api_key
         # Twice the slots, so that a call never waits for the connection of one that is just ending.

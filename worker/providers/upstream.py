@@ -1,0 +1,155 @@
+"""What every provider's calls have in common: how long they may take, their connections, and how an answer is read."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import math
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+import aiohttp
+import httpx2
+
+from shared.errors import ProviderError
+from shared.events import Event
+from worker.llm import Finish
+from worker.providers import failures
+from worker.providers.body import Read
+from worker.providers.patience import Patience
+
+BROKEN = (httpx2.HTTPError, aiohttp.ClientError, OSError)
+"""What a connection that fails raises, whichever transport it is of."""
+CONNECT_S = 10.0
+
+_KEEP_IDLE_S = 15.0
+"""How long an idle connection is kept for the next call; longer invites the server to close it under a request."""
+_LAST_READ_S = 0.05
+"""How long the end of the body, which mostly comes with the end of the answer, is waited for to keep the connection."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long the provider may take, and how many calls may run at once."""
+
+    first_token_s: float
+    """From the call to the first piece of the answer. Pings and the message's head are not pieces of it."""
+    idle_s: float
+    """Silence afterwards. Here every byte counts, pings too: they are how the provider says that it is at work."""
+    calls: int
+
+
+class Decoder(Protocol):
+    """Bytes of one answer in, canonical events out. Pure."""
+
+    finished: bool
+    """Whether the provider has ended its answer."""
+    begun: bool
+    """Whether the provider has said anything of its answer; pings and the message's head do not count."""
+
+    def feed(self, chunk: bytes) -> list[Event | Finish]:
+        """Return the events that ``chunk`` completes. Raises ``ProviderError``; ``rest`` has what came before it."""
+        ...
+
+    def rest(self) -> list[Event | Finish]:
+        """Return events decoded and not yet returned."""
+        ...
+
+    def at_end(self) -> list[Event | Finish]:
+        """Return what the proper end of the body completes: the finish, or nothing where the answer was cut."""
+        ...
+
+
+Open = Callable[[AsyncExitStack], Awaitable[Read]]
+"""Sends the call and returns what reads the body; the stack closes both. Raises ``ProviderError``."""
+
+
+class Upstream:
+    """One server's address, as far as calls to it share something."""
+
+    def __init__(self, base_url: str, limits: Limits) -> None:
+        """Take the address and the limits of its calls."""
+        self.limits = limits
+        self.headers = {"accept-encoding": "identity"}
+        # A kept connection may be closed by the server under the next call, which then fails. That is worth it where
+        # connecting takes a TLS handshake; servers of local models close theirs without notice.
+        self.keeps_connections = base_url.startswith("https:")
+        if not self.keeps_connections:
+            self.headers["connection"] = "close"  # which alone does not keep aiohttp from using it again
+        self.kept_s = _KEEP_IDLE_S if self.keeps_connections else 0.0
+        # The other waits than for a connection are limited by Patience.
+        self.timeout = httpx2.Timeout(None, connect=CONNECT_S)
+        # The transport's own pool would queue calls beyond its limit (100 when none is given), unseen.
+        self.pool = httpx2.Limits(
+            max_connections=limits.calls, max_keepalive_connections=None, keepalive_expiry=self.kept_s
+        )
+
+    async def answer(self, decoder: Decoder, send: Open) -> AsyncGenerator[Sequence[Event | Finish], None]:
+        """Yield the answer's events as they arrive; see ``Provider``. Leaving early closes the connection at once."""
+        loop = asyncio.get_running_loop()
+        first_by = loop.time() + self.limits.first_token_s
+        async with AsyncExitStack() as stack:
+            patience = Patience()
+            stack.callback(patience.close)
+            try:
+                with patience.until(first_by):
+                    read = await send(stack)
+            except TimeoutError:
+                raise self._silent(begun=False) from None
+            if self.keeps_connections:
+                stack.push_async_callback(_read_out, read, patience, decoder)
+            while not decoder.finished:
+                patience.until(loop.time() + self.limits.idle_s if decoder.begun else first_by)
+                try:
+                    with patience:
+                        chunk = await read()
+                except TimeoutError:
+                    raise self._silent(begun=decoder.begun) from None
+                except BROKEN as error:
+                    raise failures.cut() from error
+                try:
+                    batch = decoder.feed(chunk) if chunk else decoder.at_end()
+                except ProviderError:
+                    if last := decoder.rest():
+                        yield last
+                    raise
+                if batch:
+                    yield batch
+                if not chunk and not decoder.finished:
+                    raise failures.cut()
+
+    def _silent(self, *, begun: bool) -> ProviderError:
+        """Return what it is that nothing came in time."""
+        if begun:
+            return failures.fell_silent(self.limits.idle_s)
+        return failures.never_began(self.limits.first_token_s)
+
+
+async def _read_out(read: Read, patience: Patience, decoder: Decoder) -> None:
+    """Read the end of a finished answer's body, so that its connection serves the next call."""
+    if decoder.finished:
+        with suppress(TimeoutError, *BROKEN), patience.until(asyncio.get_running_loop().time() + _LAST_READ_S):
+            await read()
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds the provider asks to wait, from either of the two headers it may use."""
+    if (wait_s := _number(headers.get("retry-after-ms"))) is not None:
+        return wait_s / 1000
+    header = headers.get("retry-after")
+    if header is None or (wait_s := _number(header)) is not None:
+        return wait_s if header else None
+    date = email.utils.parsedate_tz(header)
+    return None if date is None else max(0.0, email.utils.mktime_tz(date) - time.time())
+
+
+def _number(text: str | None) -> float | None:
+    """Return the non-negative finite number in ``text``, if it is one."""
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
