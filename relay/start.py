@@ -23,6 +23,7 @@ from shared.errors import (
     UnknownModelError,
 )
 from shared.events import StartEvent
+from shared.expressible import refuse_unsupported
 from shared.jobs import JobQueue
 from shared.metrics import STREAMS_STARTED
 from shared.models import Model
@@ -61,7 +62,8 @@ class Starter:
     async def start(self, tenant: str, request: StreamRequest, idempotency_key: str | None) -> Started:
         """Start a stream, or return the one that the key started before.
 
-        Raises ``UnknownModelError``, ``ConflictError``, ``LimitError``, ``OverloadedError``, ``UnavailableError``.
+        Raises ``UnknownModelError``, ``InvalidRequestError``, ``ConflictError``, ``LimitError``, ``OverloadedError``,
+        ``UnavailableError``.
         """
         if idempotency_key is not None and not _is_key(idempotency_key):
             message = f"Idempotency-Key must be text of 1 to {MAX_KEY_LENGTH} printable characters"
@@ -70,6 +72,7 @@ class Starter:
         if request.provider is not None and request.provider != model.provider:
             message = f"model {name!r} is served by provider {model.provider!r}, not {request.provider!r}"
             raise UnknownModelError(message)
+        refuse_unsupported(model, request)
         body = request.model_dump_json(exclude_unset=True)
         body_hash = hashlib.sha256(body.encode()).hexdigest()
         record = self._record(tenant, request, name, model)
