@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from relay.openapi_chat import chat_schemas
 from relay.openapi_links import link_schemas
 from relay.openapi_parts import PARAMETERS
 from relay.openapi_paths import paths
@@ -28,10 +29,15 @@ def describe() -> dict[str, Any]:
         "security": [{"bearer": []}, {"apiKey": []}, {}],
         "tags": [
             {"name": "streams", "description": "Answers: starting, following, looking at, cancelling, deleting."},
+            {"name": "dialects", "description": "The same for the clients of other APIs, as those expect it."},
             {"name": "service", "description": "What operators and tools ask of one relay."},
         ],
         "paths": paths(),
-        "components": {"schemas": schemas() | link_schemas(), "parameters": PARAMETERS, "securitySchemes": _SECURITY},
+        "components": {
+            "schemas": schemas() | link_schemas() | chat_schemas(),
+            "parameters": PARAMETERS,
+            "securitySchemes": _SECURITY,
+        },
     }
 
 

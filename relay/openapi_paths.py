@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay.openapi_chat import chat_paths
 from relay.openapi_links import link_paths
 from relay.openapi_parts import (
     RETRY_AFTER,
@@ -26,6 +27,7 @@ def paths() -> dict[str, Part]:
         f"{stream}/events": {"get": _follow()},
         f"{stream}/cancel": {"post": _cancel()},
         **link_paths(),
+        **chat_paths(),
         "/v1/models": {"get": _models()},
         **_service(),
     }

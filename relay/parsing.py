@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
@@ -39,9 +39,30 @@ async def json_body(request: web.Request, model: type[Parsed], deadline_s: float
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        field = _path(problems[0]["loc"]) or None
-        raise InvalidRequestError("; ".join(map(_sentence, problems[:_MOST_PROBLEMS])), field=field) from None
+        raise _refusal(error, ()) from None
+
+
+def checked(model: type[Parsed], value: object, *at: str | int) -> Parsed:
+    """Return what stands ``at`` this place of a body as ``model``. Raises ``InvalidRequestError``, which names it."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise _refusal(error, at) from None
+
+
+def refuse(why: str, *at: str | int) -> NoReturn:
+    """Raise ``InvalidRequestError`` for what stands ``at`` this place of a body."""
+    place = _path(at)
+    message = f"{place}: {why}"
+    raise InvalidRequestError(message, field=place)
+
+
+def _refusal(error: ValidationError, at: tuple[str | int, ...]) -> InvalidRequestError:
+    """Return what the client is told of pydantic's problems with what stands ``at`` a place of the body."""
+    problems = error.errors(include_url=False, include_input=False, include_context=False)[:_MOST_PROBLEMS]
+    for problem in problems:
+        problem["loc"] = (*at, *problem["loc"])
+    return InvalidRequestError("; ".join(map(_sentence, problems)), field=_path(problems[0]["loc"]) or None)
 
 
 async def _read(request: web.Request, deadline_s: float) -> bytes:

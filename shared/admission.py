@@ -13,6 +13,9 @@ from shared.record import Record
 from shared.scripts import run_script
 from shared.settings import Settings
 
+_KEYLESS_MS = 60_000
+"""How long a request without an idempotency key can be retried as the same; the SDKs are done within seconds."""
+
 
 @dataclass(frozen=True)
 class Applicant:
@@ -78,6 +81,19 @@ class Admission:
             stream_id, body_hash, created_ms = answer[1].decode().split(" ")
             return Admitted("repeated", stream_id, body_hash, int(created_ms))
         return Admitted(status, applicant.stream_id, applicant.body_hash, applicant.created_ms)
+
+    async def stand_in(self, tenant: str, body: bytes, fresh: str, *, retried: bool) -> str:
+        """Return the idempotency key that stands for a request without one: ``fresh``, which is remembered for 60 s.
+
+        For a ``retried`` request the one that the last request with this body left, if any; the same for all retries.
+        """
+        name = keys.keyless(tenant, body)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(name, fresh, px=_KEYLESS_MS, nx=retried)
+        if retried:
+            pipe.get(name)
+        kept = (await pipe.execute())[-1]
+        return kept.decode() if retried and kept else fresh
 
     async def restore(self, streams: Iterable[tuple[str, Record]], *, ended: bool) -> None:
         """Put back what Redis may have lost of streams that are being written, or have ended a moment ago.

@@ -53,6 +53,11 @@ def idempotency(tenant: str, key: str) -> str:
     return f"tr:idempotency:{tenant}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
+def keyless(tenant: str, body: bytes) -> str:
+    """Return the key that remembers for a while which idempotency key stands for a request that came without one."""
+    return f"tr:keyless:{tenant}:{hashlib.sha256(body).hexdigest()[:32]}"
+
+
 def tenant_streams(tenant: str) -> str:
     """Return the key of the tenant's index: stream id by creation time."""
     return f"tr:tenant:{tenant}:streams"

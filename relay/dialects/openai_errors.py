@@ -13,6 +13,8 @@ _CODES = {
     "rate_limited": "rate_limit_exceeded",
 }
 """Our codes for which programs written against OpenAI know another; all others go out as they are."""
+_STATUSES = {"unknown_model": 404}
+"""Likewise for statuses."""
 _SERVER_ERROR = 500
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -36,10 +38,15 @@ def openai_code(code: str) -> str:
     return _CODES.get(code, code)
 
 
+def openai_status(error: TailraceError | type[TailraceError]) -> int:
+    """Return the HTTP status by which the OpenAI API tells such an error."""
+    return _STATUSES.get(error.code, error.status)
+
+
 def openai_error_answer(error: TailraceError) -> web.Response:
     """Return the HTTP answer for an error.
 
     ``x-should-retry`` says whether a retry may help: by status alone the SDKs would repeat every 409 and 5xx.
     """
     headers = error_headers(error) | {"x-should-retry": "true" if error.retryable else "false"}
-    return json_answer({"error": openai_error(error)}, error.status, headers)
+    return json_answer({"error": openai_error(error)}, openai_status(error), headers)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from relay.dialects.anthropic_messages import ANTHROPIC
+from relay.dialects.chat_completions import CHAT, CHAT_WITH_USAGE
 from relay.dialects.dialect import Dialect
 from shared.errors import InvalidRequestError
 
-_DIALECTS: tuple[Dialect, ...] = (ANTHROPIC,)
+_DIALECTS: tuple[Dialect, ...] = (
+    ANTHROPIC,
+    CHAT,
+    CHAT_WITH_USAGE,
+)
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _DIALECTS}
 
 
