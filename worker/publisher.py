@@ -27,8 +27,8 @@ _REFUSED_S = 0.25
 """After this a stream that Redis has refused is tried again; meanwhile the others go on."""
 
 
-_PAUSE_PER_ENTRY_S = 0.0005
-"""So that pauses begin to matter when about 2,000 entries a second are to be written, and not before."""
+_PAUSE_PER_ENTRY_S = 0.002
+"""So that pauses begin to matter when about 500 entries a second are to be written, and not before."""
 _SHORTEST_PAUSE_S = 0.001
 """The event loop's timers tick in milliseconds."""
 
