@@ -33,6 +33,9 @@ _PDF = "application/pdf"
 class Conversation:
     """The messages taken in so far."""
 
+    tells_thoughts: bool = False
+    """Whether what the model thought is sent back. This format has no place for a signature, without which the APIs
+    that sign refuse it; to models of those it is not sent."""
     system: list[str] = field(default_factory=list)
     messages: list[Block] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
@@ -59,16 +62,15 @@ class Conversation:
         self.system += _texts(message.content, *at, "content")
 
     def _answer(self, message: AssistantMessage, *at: str | int) -> None:
-        """Take in an earlier answer. One in which nothing is said is none; its thinking is not sent back.
-
-        Thinking without its signature, which this format cannot carry, is refused by the APIs that have signatures.
-        """
+        """Take in an earlier answer; one in which nothing was said is none."""
         content = _said(message.content or "", *at, "content")
         if message.refusal:
             content.append(_text(message.refusal))
         for number, call in enumerate(message.tool_calls or ()):
             content.append(_tool_use(call, *at, "tool_calls", number))
             self._names[call.id] = call.function.name
+        if message.reasoning_content and self.tells_thoughts and content:
+            content.insert(0, {"type": "thinking", "thinking": message.reasoning_content, "signature": ""})
         if content:
             self.messages.append({"role": "assistant", "content": content})
 

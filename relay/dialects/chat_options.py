@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.dialects.chat_body import ChatBody, ResponseFormat
+from relay.dialects.chat_body import ChatBody, Effort, ResponseFormat
 from relay.parsing import refuse
 from shared.models import Model, claude_continuation
 
@@ -41,8 +41,8 @@ _NEVER = {
 """Fields whose effect could not be told back, whatever the provider."""
 _OF_RESPONSES = frozenset(("service_tier", "prompt_cache_key", "prompt_cache_retention"))
 """Fields that OpenAI's Responses API calls the same."""
-_OF_GOOGLE = frozenset(("frequency_penalty", "presence_penalty", "seed"))
-"""Fields that Gemini calls the same."""
+_OF_GOOGLE = {"frequency_penalty": "frequencyPenalty", "presence_penalty": "presencePenalty", "seed": "seed"}
+"""What Gemini calls its fields of the same meaning."""
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 31_999, "max": 31_999}
 """Tokens to think, for models that are told a number; those of Google's own OpenAI-compatible API."""
 _LEAST_BUDGET = 1024
@@ -77,8 +77,10 @@ def thinking(body: ChatBody, model: Model, most_tokens: int) -> tuple[Fields | N
     effort = body.reasoning_effort
     if effort is None:
         return None, {}
+    if model.thinking == "none" and effort != "none":
+        refuse("this model does not think", "reasoning_effort")
     if model.provider == "openai":
-        return None, {"reasoning_effort": effort} if model.api == "chat" else {"reasoning": {"effort": effort}}
+        return _openai_thinking(effort, model)
     if effort == "none":
         return {"type": "disabled"}, {}
     if model.provider == "anthropic" and claude_continuation(model.upstream or body.model) == "user_turn":
@@ -88,6 +90,15 @@ def thinking(body: ChatBody, model: Model, most_tokens: int) -> tuple[Fields | N
     if budget < _LEAST_BUDGET:
         refuse(f"needs at least {2 * _LEAST_BUDGET} tokens for the answer with this model", "reasoning_effort")
     return {"type": "enabled", "budget_tokens": budget}, {}
+
+
+def _openai_thinking(effort: Effort, model: Model) -> tuple[Fields | None, Fields]:
+    """Return the effort as it is, but where asking for it in our own words also brings what was thought."""
+    if model.api == "chat":
+        return None, {"reasoning_effort": effort}
+    if effort in ("low", "medium", "high"):
+        return {"type": "enabled", "budget_tokens": _BUDGETS[effort]}, {}
+    return None, {"reasoning": {"effort": effort}}
 
 
 def _own(name: str, value: Any, model: Model) -> Fields | None:
@@ -100,7 +111,7 @@ def _own(name: str, value: Any, model: Model) -> Fields | None:
         case "openai" if name == "verbosity":
             return {"text": {"verbosity": value}}
         case "google" if name in _OF_GOOGLE:
-            return {name: value}
+            return {"generationConfig": {_OF_GOOGLE[name]: value}}
         case _:
             return None
 
@@ -139,8 +150,8 @@ def _format_of(kind: str, named: Fields, model: Model) -> Fields | None:
         case "anthropic" if named:
             return {"output_config": {"format": {"type": kind, "schema": named["schema"]}}}
         case "google":
-            schema = {"response_json_schema": named["schema"]} if named else {}
-            return {"response_mime_type": "application/json", **schema}
+            schema = {"responseJsonSchema": named["schema"]} if named else {}
+            return {"generationConfig": {"responseMimeType": "application/json", **schema}}
         case _:
             return None
 

@@ -22,7 +22,7 @@ def canonical_request(body: ChatBody, model: Model, most_tokens: int) -> StreamR
     """
     if body.stream_options is not None and not body.stream:
         refuse("is for a request with stream: true", "stream_options")
-    talk = Conversation()
+    talk = Conversation(tells_thoughts=model.provider == "openai")
     for number, message in enumerate(body.messages):
         talk.add(message, "messages", number)
     if not talk.messages:
@@ -34,13 +34,13 @@ def canonical_request(body: ChatBody, model: Model, most_tokens: int) -> StreamR
         "model": body.model,
         "messages": talk.messages,
         "system": "\n\n".join(talk.system) or None,
-        "max_tokens": most_tokens if max_tokens is None and thoughts else max_tokens,
+        "max_tokens": most_tokens if max_tokens is None and thoughts and "budget_tokens" in thoughts else max_tokens,
         "temperature": body.temperature,
         "top_p": body.top_p,
         "stop": [body.stop] if isinstance(body.stop, str) else body.stop,
         "thinking": thoughts,
         "tools": [_tool(tool, model, number) for number, tool in enumerate(body.tools or ())] or None,
-        "tool_choice": _tool_choice(body),
+        "tool_choice": _tool_choice(body, model),
         "provider_options": options or None,
         "metadata": _metadata(body),
         "when_abandoned": body.when_abandoned,
@@ -77,12 +77,14 @@ def _tool(tool: FunctionTool, model: Model, number: int) -> Fields:
     return told
 
 
-def _tool_choice(body: ChatBody) -> Fields | None:
+def _tool_choice(body: ChatBody, model: Model) -> Fields | None:
     """Return which tool is to be called, and whether several may be at once."""
     chosen = None if body.tool_choice is None else _chosen(body.tool_choice, body.tools or [])
     if not body.tools:
         return None
     if body.parallel_tool_calls is False and (chosen is None or chosen["type"] != "none"):
+        if model.provider == "google":
+            refuse("models of provider google do not have it", "parallel_tool_calls")
         return {**(chosen or {"type": "auto"}), "disable_parallel_tool_use": True}
     return chosen
 
