@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import NoReturn, TypeVar
 
 from aiohttp import web
@@ -24,12 +24,14 @@ _BRANCHES = frozenset(("str", "constrained-str", "CancelAfter"))
 _DIGITS = re.compile(r"[0-9]{1,9}")
 
 
-async def json_body(request: web.Request, model: type[Parsed], deadline_s: float) -> Parsed:
+async def json_body(
+    request: web.Request, model: type[Parsed], deadline_s: float, types: Container[str] = ("application/json",)
+) -> Parsed:
     """Return the body, which must arrive within ``deadline_s``, as ``model``.
 
     Raises ``UnsupportedMediaTypeError`` or ``InvalidRequestError``.
     """
-    if request.content_type != "application/json":
+    if request.content_type not in types:
         message = "send the request as JSON, with 'Content-Type: application/json'"
         raise UnsupportedMediaTypeError(message)
     if request.headers.get("Content-Encoding", "identity") != "identity":
