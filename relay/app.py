@@ -11,6 +11,7 @@ from aiohttp import web
 
 from relay.cors import add_cors
 from relay.respond import ERROR_SHAPES, Handler, errors_as_json, refuse_expectations
+from relay.routes.ai_sdk import add_ai_sdk_routes
 from relay.routes.chat import add_chat_routes
 from relay.routes.events import add_event_routes
 from relay.routes.links import add_link_routes
@@ -43,6 +44,7 @@ def make_app(services: Services) -> web.Application:
     add_event_routes(app)
     add_chat_routes(app)
     add_link_routes(app)
+    add_ai_sdk_routes(app)
     add_service_routes(app)
     add_page_routes(app)
     return app

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay.openapi_ai_sdk import ai_sdk_paths
 from relay.openapi_chat import chat_paths
 from relay.openapi_links import link_paths
 from relay.openapi_parts import (
@@ -28,6 +29,7 @@ def paths() -> dict[str, Part]:
         f"{stream}/cancel": {"post": _cancel()},
         **link_paths(),
         **chat_paths(),
+        **ai_sdk_paths(),
         "/v1/models": {"get": _models()},
         **_service(),
     }

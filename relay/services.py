@@ -18,6 +18,7 @@ from relay.start import Starter
 from relay.turnstile import Turnstile
 from relay.viewers import Viewers
 from shared.admission import Admission
+from shared.chats import Chats
 from shared.cluster import Streams
 from shared.jobs import JobQueue
 from shared.link_keys import LinkKeys
@@ -35,6 +36,7 @@ class Services:
     streams: Streams
     log: StreamLog
     admission: Admission
+    chats: Chats
     hub: Hub
     starter: Starter
     canceller: Canceller
@@ -61,6 +63,7 @@ class Services:
             streams=streams,
             log=stream_log,
             admission=admission,
+            chats=Chats(queue, settings),
             hub=hub,
             starter=Starter(settings, admission, stream_log, jobs),
             canceller=Canceller(settings, admission, stream_log, hub, queue),

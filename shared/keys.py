@@ -58,6 +58,11 @@ def keyless(tenant: str, body: bytes) -> str:
     return f"tr:keyless:{tenant}:{hashlib.sha256(body).hexdigest()[:32]}"
 
 
+def chat(tenant: str, chat_id: str) -> str:
+    """Return the key that holds the newest stream of a tenant's chat, and when it was made."""
+    return f"tr:chat:{tenant}:{hashlib.sha256(chat_id.encode()).hexdigest()[:32]}"
+
+
 def tenant_streams(tenant: str) -> str:
     """Return the key of the tenant's index: stream id by creation time."""
     return f"tr:tenant:{tenant}:streams"

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from shared.admission import Admission
+from shared.chats import Chats
 from shared.collector import tune_collector
 from shared.errors import ConfigurationError
 from shared.leases import Leases
@@ -51,6 +52,7 @@ class WorkerService:
             settings=settings,
             log=stream_log,
             admission=Admission(self._queue, settings),
+            chats=Chats(self._queue, settings),
             leases=Leases(self._queue, settings),
             publisher=Publisher(stream_log, settings.commit_pause_s),
             providers=Providers(settings),

@@ -158,10 +158,12 @@ class Keeper:
         self._server_run = server_run
 
     async def _restore_book(self) -> None:
-        """Put back what Redis may have lost of the streams held here, so that a repeated request finds them."""
+        """Put back what Redis may have lost of the streams held here, so that repeats and chats find them."""
         supervisor, restore = self._supervisor, self._parts.admission.restore
-        await restore([(one.stream_id, one.record) for one in supervisor.running.values()], ended=False)
+        running = [(one.stream_id, one.record) for one in supervisor.running.values()]
+        await restore(running, ended=False)
         await restore([(one.stream_id, one.record) for one, _ in supervisor.lingering.values()], ended=True)
+        await self._parts.chats.restore(running)
 
     def _note_delay(self, since_s: float) -> None:
         """Be patient after a Redis that stood still: it has kept others from renewing, as it has kept us."""

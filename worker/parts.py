@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.admission import Admission
+from shared.chats import Chats
 from shared.leases import Leases
 from shared.settings import Settings
 from shared.stream_log import StreamLog
@@ -20,6 +21,7 @@ class Parts:
     settings: Settings
     log: StreamLog
     admission: Admission
+    chats: Chats
     leases: Leases
     publisher: Publisher
     providers: Providers

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from relay.dialects.anthropic_messages import ANTHROPIC
 from relay.dialects.chat_completions import CHAT, CHAT_WITH_USAGE
 from relay.dialects.dialect import Dialect
+from relay.dialects.ui_messages import AI_SDK_V6, AI_SDK_V7
 from shared.errors import InvalidRequestError
 
 _DIALECTS: tuple[Dialect, ...] = (
     ANTHROPIC,
     CHAT,
     CHAT_WITH_USAGE,
+    AI_SDK_V6,
+    AI_SDK_V7,
 )
 DIALECTS: Mapping[str, Dialect] = {dialect.name: dialect for dialect in _DIALECTS}
 

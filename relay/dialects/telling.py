@@ -47,7 +47,7 @@ class Past(NamedTuple):
     """Of its last wire event, once it has ended."""
 
 
-class _Fed(NamedTuple):
+class Fed(NamedTuple):
     """What one event came to."""
 
     event: Event
@@ -55,14 +55,16 @@ class _Fed(NamedTuple):
     wire: Sequence[WireEvent] | None
 
 
-class _Fold:
+class Fold:
     """A projection with the marks of its wire events."""
 
     def __init__(self, projection: Projection) -> None:
+        """Begin with nothing fed."""
         self.projection = projection
         self.total = 0
+        """How many wire events it has come to."""
 
-    def feed(self, entry: Entry) -> Iterator[_Fed]:
+    def feed(self, entry: Entry) -> Iterator[Fed]:
         """Feed the projection with all of ``entry``."""
         for sub, event in enumerate(entry.events()):
             mark = Mark(Place(Offset(entry.id, sub), 0), self.total)
@@ -72,7 +74,7 @@ class _Fold:
             else:
                 wire = self.projection.feed(event, entry.t_ms)
                 self.total += len(wire)
-            yield _Fed(event, mark, wire)
+            yield Fed(event, mark, wire)
 
 
 class Survey:
@@ -80,7 +82,7 @@ class Survey:
 
     def __init__(self, stream_id: str, dialect: Dialect) -> None:
         """Begin with nothing read."""
-        self._fold = _Fold(dialect.project(stream_id))
+        self._fold = Fold(dialect.project(stream_id))
         self._blocks: dict[int, Mark] = {}
         """The blocks that nothing has discarded, with the first wire event of each."""
         self._resets: list[Reset] = []
@@ -116,7 +118,7 @@ class Teller:
         self._stream_id = stream_id
         self._dialect = dialect
         self._had = had
-        self._fold = _Fold(dialect.project(stream_id))
+        self._fold = Fold(dialect.project(stream_id))
         self._met = had.place.offset.entry == NO_ENTRY
         """Whether the log has shown the entry the reader stands at."""
         self._blocks: set[int] = set()
@@ -154,7 +156,7 @@ class Teller:
         """Return what a reader is told whose stream went another way than it was told."""
         if self._told or self._had:
             return self.fail(DiscardedError(_DISCARDED, stream_id=self._stream_id))
-        self._fold = _Fold(self._dialect.project(self._stream_id))
+        self._fold = Fold(self._dialect.project(self._stream_id))
         self._blocks.clear()
         self._ahead.clear()
         return []
@@ -164,7 +166,7 @@ class Teller:
         self.ended = True
         return [Frame(event, None) for event in self._fold.projection.fail(error)]
 
-    def _reset(self, fed: _Fed, keep_blocks: int) -> list[Frame]:
+    def _reset(self, fed: Fed, keep_blocks: int) -> list[Frame]:
         """Return what a reset comes to."""
         if self._ahead and self._ahead[0][0].at.place == fed.mark.place and not self._ahead.pop(0)[1]:
             return self._filler(fed)
@@ -185,14 +187,14 @@ class Teller:
         came_after = takewhile(lambda ahead: not ahead[1], self._ahead)
         return block is not None and any(block >= reset.keep_blocks for reset, _ in came_after)
 
-    def _filler(self, fed: _Fed) -> list[Frame]:
+    def _filler(self, fed: Fed) -> list[Frame]:
         """Return what stands for what the reader is not told, where it counts by itself. Nobody goes on from there."""
         if self._dialect.filler is None:
             return []
         stand_in = fed._replace(wire=[self._dialect.filler] * (1 if fed.wire is None else len(fed.wire)))
         return [Frame(frame.event, None) for frame in self._fresh(stand_in)]
 
-    def _fresh(self, fed: _Fed) -> list[Frame]:
+    def _fresh(self, fed: Fed) -> list[Frame]:
         """Return what the reader did not have."""
         offset, number = fed.mark.place.offset, fed.mark.number
         marks = [Mark(Place(offset, part), number + part) for part in range(len(fed.wire or ()))]

@@ -89,9 +89,8 @@ class UiMessages:
         return [_wire({"type": "reset-step"})] if self._version >= 7 and within and not kept else None  # noqa: PLR2004
 
     def fail(self, error: TailraceError) -> Sequence[WireEvent]:
-        """Return an ``error`` chunk with the error's sentence, and the end."""
-        told: list[Chunk] = [*self._closed(), {"type": "error", "errorText": error.message}]
-        return [*map(_wire, [*told, _finish("error")]), *self._last]
+        """Return an ``error`` chunk with the error's sentence, after which nothing is read, and the end."""
+        return [_wire({"type": "error", "errorText": error.message}), _wire(_finish("error")), *self._last]
 
     def _about_the_message(self, event: Event) -> list[Chunk]:
         """Return the chunks of an event that is about no block."""

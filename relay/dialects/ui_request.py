@@ -12,12 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 from relay.dialects.ui_content import assistant_turns, system_text, user_content
 from relay.dialects.ui_messages import MESSAGE_ID
+from shared.chats import CHAT_ID
 from shared.errors import InvalidRequestError
 from shared.request import JsonObject
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-CHAT_ID = "chat_id"
-"""In a stream's metadata: the chat that it answers in."""
 
 
 class UiMessage(BaseModel):
