@@ -15,6 +15,7 @@ from relay.routes.ai_sdk import add_ai_sdk_routes
 from relay.routes.chat import add_chat_routes
 from relay.routes.events import add_event_routes
 from relay.routes.links import add_link_routes
+from relay.routes.models import add_model_routes
 from relay.routes.page import add_page_routes
 from relay.routes.service import SEAT, add_service_routes
 from relay.routes.streams import add_stream_routes
@@ -45,6 +46,7 @@ def make_app(services: Services) -> web.Application:
     add_chat_routes(app)
     add_link_routes(app)
     add_ai_sdk_routes(app)
+    add_model_routes(app)
     add_service_routes(app)
     add_page_routes(app)
     return app

@@ -31,6 +31,7 @@ def paths() -> dict[str, Part]:
         **chat_paths(),
         **ai_sdk_paths(),
         "/v1/models": {"get": _models()},
+        "/v1/models/{model}": {"get": _model()},
         **_service(),
     }
 
@@ -155,6 +156,17 @@ def _models() -> Part:
         "summary": "The models that can be asked for",
         "tags": ["service"],
         "responses": {"200": answer("The models.", content("ModelList"))} | refusals(),
+    }
+
+
+def _model() -> Part:
+    """Return ``GET /v1/models/{model}``."""
+    return {
+        "operationId": "getModel",
+        "summary": "One of the models",
+        "tags": ["service"],
+        "parameters": [{"name": "model", "in": "path", "required": True, "schema": TEXT}],
+        "responses": {"200": answer("The model.", content("Model"))} | refusals(errors.NotFoundError),
     }
 
 

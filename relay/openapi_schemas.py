@@ -146,10 +146,25 @@ def _service() -> dict[str, Schema]:
         "provider": _TEXT,
         "max_tokens": {"type": "integer", "minimum": 1, "description": "More is clamped to this."},
         "default": {"type": "boolean", "description": "Whether a request without a model gets this one."},
+        "object": {"const": "model"},
+        "created": {"const": 0},
+        "owned_by": _TEXT | {"description": "The provider."},
+        "type": {"const": "model"},
+        "display_name": _TEXT | {"description": "The name again."},
+        "created_at": {"type": "string", "format": "date-time"},
+    }
+    many: Schema = {"type": "array", "items": ref("Model")}
+    page: dict[str, Schema] = {
+        "models": many,
+        "object": {"const": "list"},
+        "data": many | {"description": "The same, where the SDKs of other APIs look for it."},
+        "has_more": {"const": False},
+        "first_id": _MAYBE_TEXT,
+        "last_id": _MAYBE_TEXT,
     }
     return {
         "Model": _closed(model, about="A model that can be asked for."),
-        "ModelList": _closed({"models": {"type": "array", "items": ref("Model")}}, about="The models on offer."),
+        "ModelList": _closed(page, about="The models on offer."),
         "Health": _closed({"status": _TEXT}, about="How the relay is."),
     }
 

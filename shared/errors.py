@@ -38,9 +38,16 @@ class InvalidRequestError(TailraceError):
 
     code, status = "invalid_request", 400
 
-    def __init__(self, message: str, *, field: str | None = None, stream_id: str | None = None) -> None:
-        """Take the sentence for the client and the path of the field it is about, if it is about one."""
-        super().__init__(message, stream_id=stream_id)
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+        stream_id: str | None = None,
+    ) -> None:
+        """Take what every error takes, and the path of the request's field that it is about, if it is about one."""
+        super().__init__(message, retry_after_s=retry_after_s, stream_id=stream_id)
         self.field = field
 
 

@@ -12,7 +12,7 @@ from shared.errors import GoneError
 from tailrace.client_http import SSE, Call, Http, header_text, stream_path
 from tailrace.client_retry import Reconnect, Timeouts
 from tailrace.client_stream import AnswerStream
-from tailrace.client_types import ModelInfo, Options, Page, StreamState
+from tailrace.client_types import ModelInfo, ModelPage, Options, Page, StreamState
 
 Messages = str | Sequence[Mapping[str, Any]]
 
@@ -130,5 +130,4 @@ class Client:
 
     async def models(self) -> Sequence[ModelInfo]:
         """Return the models that can be asked for."""
-        answer = await self._http.ask(Call("GET", "/v1/models"), dict[str, tuple[ModelInfo, ...]])
-        return answer.get("models", ())
+        return (await self._http.ask(Call("GET", "/v1/models"), ModelPage)).models

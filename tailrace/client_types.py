@@ -93,6 +93,12 @@ class ModelInfo(msgspec.Struct, frozen=True):
     default: bool = False
 
 
+class ModelPage(msgspec.Struct, frozen=True):
+    """All models; what else is in the answer is for other clients."""
+
+    models: tuple[ModelInfo, ...]
+
+
 class Options(TypedDict, total=False):
     """The optional fields of a request, as ``docs/api.md`` describes them."""
 

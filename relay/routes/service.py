@@ -1,4 +1,4 @@
-"""What operators and tools ask of a relay: models, health, metrics and the description of the API."""
+"""What operators and tools ask of a relay: health, metrics and the description of the API."""
 
 from __future__ import annotations
 
@@ -19,30 +19,10 @@ SEAT = web.AppKey("seat", Seat)
 
 def add_service_routes(app: web.Application) -> None:
     """Add the routes of this module."""
-    app.router.add_get("/v1/models", models, allow_head=False)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics, allow_head=False)
     app.router.add_get("/openapi.json", openapi, allow_head=False)
-
-
-async def models(request: web.Request) -> web.Response:
-    """Answer with the models that can be asked for."""
-    services = request.app[SERVICES]
-    services.authenticator.tenant(request)
-    settings = services.settings
-    offered = settings.offered_models()
-    default = settings.default_model or next(iter(offered), None)
-    listed = [
-        {
-            "id": name,
-            "provider": model.provider,
-            "max_tokens": min(model.max_tokens, settings.max_tokens_cap),
-            "default": name == default,
-        }
-        for name, model in offered.items()
-    ]
-    return json_answer({"models": listed})
 
 
 async def healthz(_request: web.Request) -> web.Response:

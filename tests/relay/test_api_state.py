@@ -130,12 +130,15 @@ async def test_the_models_are_those_that_can_be_asked_for(make_api: MakeApi) -> 
     """With their caps; one is the default, and it answers who names none."""
     models = {"small": Model(provider="sim", max_tokens=50), "large": Model(provider="sim", max_tokens=9000)}
     api = await make_api(models=models, default_model="large", max_tokens_cap=500)
-    assert (await api.get("/v1/models")).json() == {
-        "models": [
-            {"id": "small", "provider": "sim", "max_tokens": 50, "default": False},
-            {"id": "large", "provider": "sim", "max_tokens": 500, "default": True},
-        ]
-    }
+    told = (await api.get("/v1/models")).json()
+    native = [{name: model[name] for name in ("id", "provider", "max_tokens", "default")} for model in told["models"]]
+    assert native == [
+        {"id": "small", "provider": "sim", "max_tokens": 50, "default": False},
+        {"id": "large", "provider": "sim", "max_tokens": 500, "default": True},
+    ]
+    assert (told["data"], told["first_id"], told["last_id"]) == (told["models"], "small", "large")
+    assert (await api.get("/v1/models/small")).json() == told["data"][0]
+    assert (await api.get("/v1/models/none")).status == 404
     assert (await api.state(await api.start()))["model"] == "large"
     assert (await api.state(await api.start(model="small", provider="sim")))["model"] == "small"
 

@@ -244,7 +244,7 @@ async def test_states_are_as_described(make_api: MakeApi, start_worker: StartWor
     await api.post(f"/v1/streams/{queued}/links")
     await api.post(f"/v1/streams/{queued}/links", json={"lasts_s": 60})
     await api.ask("DELETE", f"/v1/streams/{queued}/links")
-    for path in ("/v1/models", "/healthz", "/readyz", "/metrics", "/openapi.json"):
+    for path in ("/v1/models", "/v1/models/sim", "/healthz", "/readyz", "/metrics", "/openapi.json"):
         await api.get(path)
 
 
@@ -332,8 +332,10 @@ async def test_refusals_are_as_described(make_api: MakeApi, described: Descripti
         for method, rest in ROUTES:
             await api.ask(method, f"/v1/streams/{one}{rest}")
             await shut.ask(method, f"/v1/streams/{one}{rest}")
-    for method, path in (("POST", "/v1/streams"), ("GET", "/v1/streams"), ("GET", "/v1/models")):
-        await shut.ask(method, path)
+    await api.get("/v1/models/{model}")
+    for path in ("/v1/streams", "/v1/models", "/v1/models/{model}"):
+        await shut.get(path)
+    await shut.post()
     told = {
         (method.upper(), path, int(status))
         for path, item in describe()["paths"].items()
