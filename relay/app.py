@@ -12,6 +12,7 @@ from aiohttp import web
 from relay.cors import add_cors
 from relay.respond import ERROR_SHAPES, Handler, errors_as_json, refuse_expectations
 from relay.routes.ai_sdk import add_ai_sdk_routes
+from relay.routes.anthropic import add_anthropic_routes
 from relay.routes.chat import add_chat_routes
 from relay.routes.events import add_event_routes
 from relay.routes.links import add_link_routes
@@ -43,6 +44,7 @@ def make_app(services: Services) -> web.Application:
     app.on_response_prepare.append(_limit_sending)
     add_stream_routes(app)
     add_event_routes(app)
+    add_anthropic_routes(app)
     add_chat_routes(app)
     add_link_routes(app)
     add_ai_sdk_routes(app)

@@ -9,7 +9,8 @@ from shared.settings import Settings
 
 _ALLOWED = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-Key",
+    # The SDKs of other APIs send a dozen headers of their own. The wildcard does not stand for Authorization.
+    "Access-Control-Allow-Headers": "*, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-Key",
     "Access-Control-Max-Age": "600",
 }
 _EXPOSED = "Location, Retry-After, X-Stream-Id, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index"

@@ -17,6 +17,7 @@ from relay.dialects.dialect import Dialect
 from relay.dialects.place import NO_PLACE, NOTHING, Had
 from relay.dialects.telling import Frame, Past, Survey
 from relay.first_token import FirstTokenClock
+from relay.parsing import place_of
 from relay.respond import json_answer, stream_headers
 from relay.services import SERVICES
 from relay.sse import SseWriter
@@ -50,6 +51,18 @@ class Telling:
     had: Had = NOTHING
     past: Past | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+async def telling_of(request: web.Request, stream_id: str, dialect: Dialect) -> Telling:
+    """Return how the client asked to be told the stream in ``dialect``: after what it has. Raises ``RedisError``.
+
+    Raises ``InvalidOffsetError`` too.
+    """
+    place = place_of(request, stream_id)
+    if place is not None:
+        return Telling(dialect, Had(place))
+    past = await survey(request.app[SERVICES].log, stream_id, dialect)
+    return Telling(dialect, Had(total=past.total), past)
 
 
 async def follow(request: web.Request, reading: Reading, offset: Offset | None) -> web.StreamResponse:

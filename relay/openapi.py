@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from relay.openapi_ai_sdk import ai_sdk_schemas
+from relay.openapi_anthropic import anthropic_schemas
 from relay.openapi_chat import chat_schemas
 from relay.openapi_links import link_schemas
 from relay.openapi_parts import PARAMETERS
@@ -35,7 +36,7 @@ def describe() -> dict[str, Any]:
         ],
         "paths": paths(),
         "components": {
-            "schemas": schemas() | link_schemas() | chat_schemas() | ai_sdk_schemas(),
+            "schemas": schemas() | link_schemas() | chat_schemas() | ai_sdk_schemas() | anthropic_schemas(),
             "parameters": PARAMETERS,
             "securitySchemes": _SECURITY,
         },

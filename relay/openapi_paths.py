@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relay.openapi_ai_sdk import ai_sdk_paths
+from relay.openapi_anthropic import anthropic_paths
 from relay.openapi_chat import chat_paths
 from relay.openapi_links import link_paths
 from relay.openapi_parts import (
@@ -30,6 +31,7 @@ def paths() -> dict[str, Part]:
         **link_paths(),
         **chat_paths(),
         **ai_sdk_paths(),
+        **anthropic_paths(),
         "/v1/models": {"get": _models()},
         "/v1/models/{model}": {"get": _model()},
         **_service(),

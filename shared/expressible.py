@@ -140,9 +140,20 @@ def _in_provider_options(wire: Wire, options: Mapping[str, Any]) -> Iterator[str
         thinking = {"thinkingConfig"} if "thinking" in options else set()
         for name in inner.keys() & (_GENERATION_RESERVED | thinking):
             yield f"provider_options.generationConfig.{name}: {why}"
+    if wire is MESSAGES and not _are_names(extra.get("betas", [])):
+        yield "provider_options.betas: must be a list of names"
+    if wire is MESSAGES and not _are_names([extra.get("anthropic_version", "")]):
+        yield "provider_options.anthropic_version: must be a version's name"
     for name, kind in (("generationConfig", dict), ("tools", list)):
         if wire.translated and not isinstance(extra.get(name, kind()), kind):
             yield f"provider_options.{name}: must be {'an object' if kind is dict else 'a list'}"
+
+
+def _are_names(value: object) -> bool:
+    """Tell whether something will do as names in a header."""
+    return isinstance(value, list) and all(
+        isinstance(name, str) and name.isascii() and name.isprintable() and "," not in name for name in value
+    )
 
 
 def _in_options(wire: Wire, model: Model, options: Mapping[str, Any]) -> Iterator[str]:

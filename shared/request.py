@@ -25,6 +25,7 @@ def _finite(value: JsonValue) -> JsonValue:
     return value
 
 
+JsonPart = Annotated[JsonValue, AfterValidator(_finite)]
 JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
 
 

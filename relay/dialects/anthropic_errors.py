@@ -61,13 +61,17 @@ def body_of(error: TailraceError) -> dict[str, Any]:
     return error_body(error.code, error.message, error.kind if isinstance(error, ProviderError) else None)
 
 
+def anthropic_status(error: TailraceError | type[TailraceError]) -> int:
+    """Return the HTTP status of one of our errors, or of a kind of them."""
+    if isinstance(error, ProviderError):
+        return _STATUSES_BY_KIND.get(error.kind, error.status)
+    return _STATUSES.get(error.code, error.status)
+
+
 def anthropic_error_answer(error: TailraceError) -> web.Response:
     """Return the HTTP answer for an error.
 
     ``x-should-retry`` says whether a retry may help: by status alone the SDKs would repeat every 409 and 5xx.
     """
-    status = _STATUSES.get(error.code, error.status)
-    if isinstance(error, ProviderError):
-        status = _STATUSES_BY_KIND.get(error.kind, error.status)
     headers = error_headers(error) | {"x-should-retry": "true" if error.retryable else "false"}
-    return json_answer(body_of(error), status, headers)
+    return json_answer(body_of(error), anthropic_status(error), headers)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from relay.dialects.place import Had
 from relay.dialects.registry import dialect_named
-from relay.following import Reading, Telling, follow, follow_in, poll, poll_in, survey
-from relay.parsing import number, offset_of, place_of, require_sse
+from relay.following import Reading, follow, follow_in, poll, poll_in, telling_of
+from relay.parsing import number, offset_of, require_sse
 from relay.services import SERVICES
 from relay.state import owned_record
 from shared.errors import InvalidRequestError
@@ -35,7 +34,7 @@ async def events(request: web.Request) -> web.StreamResponse:
     wait_s = number(request, "wait", most=services.settings.wait_max_s)
     wait_s = min(_POLL_WAIT_S, services.settings.wait_max_s) if wait_s is None else wait_s
     if request.query.get("format", "native") != "native":
-        telling = await _telling(request, stream_id)
+        telling = await telling_of(request, stream_id, dialect_named(request.query["format"]))
         if mode == "poll":
             return await poll_in(request, reading, telling, wait_s)
         require_sse(request)
@@ -45,13 +44,3 @@ async def events(request: web.Request) -> web.StreamResponse:
         return await poll(request, reading, offset, wait_s)
     require_sse(request)
     return await follow(request, reading, offset)
-
-
-async def _telling(request: web.Request, stream_id: str) -> Telling:
-    """Return how the client asked to be told the stream, in a dialect that is not the native one."""
-    dialect = dialect_named(request.query["format"])
-    place = place_of(request, stream_id)
-    if place is not None:
-        return Telling(dialect, Had(place))
-    past = await survey(request.app[SERVICES].log, stream_id, dialect)
-    return Telling(dialect, Had(total=past.total), past)

@@ -1,4 +1,4 @@
-"""The wire between a service and its Redis: a TCP proxy that can stop passing anything, and breaks no connection."""
+"""The wire between two programs: a TCP proxy that can stop passing anything, be cut, and lead elsewhere."""
 
 from __future__ import annotations
 
@@ -58,6 +58,15 @@ class Wire:
     def thaw(self) -> None:
         """Undo ``freeze``."""
         self._open.set()
+
+    def cut(self) -> None:
+        """Reset every connection there is; new ones are carried on."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def lead_to(self, target_port: int) -> None:
+        """Have new connections lead to another loopback port, as a balancer does."""
+        self._target_port = target_port
 
     def _accept(self) -> None:
         connection, _address = self._listener.accept()

@@ -114,6 +114,7 @@ def test_what_no_other_wire_has_words_for_is_named(wrong: StreamRequest, named: 
         (GOOGLE, request(provider_options={"generationConfig": {"candidateCount": 2}}), "provider_options.generation"),
         (GOOGLE, request(provider_options={"generationConfig": 5}), "provider_options.generationConfig"),
         (ANTHROPIC, request(provider_options={"max_tokens": 5}), "provider_options.max_tokens"),
+        (ANTHROPIC, request(provider_options={"betas": ["a\nb"]}), "provider_options.betas"),
         (CHAT.model_copy(update={"thinking": "none"}), request(thinking={"type": "adaptive"}), "thinking"),
     ],
 )

@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from anthropic import AsyncAnthropic
 
 from shared.answer import Answer
 from shared.errors import ProviderError
@@ -99,6 +100,27 @@ async def test_an_answer_is_told_whole(server: MessagesServer, provider: Anthrop
     assert events[-1].stop_reason == "tool_use"
 
 
+async def test_the_version_of_the_api_is_one_that_takes_the_request(
+    server: MessagesServer, provider: AnthropicProvider
+) -> None:
+    """The newest takes no sampling parameters; which one is asked for may be said, too."""
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, anthropic_version()),
+        ({"top_p": 0.9}, "2023-06-01"),
+        ({"provider_options": {"top_k": 5}}, "2023-06-01"),
+        ({"provider_options": {"anthropic_version": "2023-06-01"}}, "2023-06-01"),
+    ]
+    for options, expected in cases:
+        await told(provider, replace(CALL, options=options))
+        assert server.calls[-1].headers["anthropic-version"] == expected
+        assert "anthropic_version" not in server.calls[-1].body
+
+
+def anthropic_version() -> str:
+    """Return the version that the SDK sends by itself."""
+    return str(AsyncAnthropic(api_key="k").default_headers["anthropic-version"])
+
+
 async def test_the_request_is_what_the_client_wrote(server: MessagesServer, provider: AnthropicProvider) -> None:
     """Every option under the API's name for it, with what the provider alone knows, which replaces nothing of ours."""
     options: dict[str, Any] = {
@@ -111,6 +133,7 @@ async def test_the_request_is_what_the_client_wrote(server: MessagesServer, prov
         "tool_choice": {"type": "auto"},
     }
     more = {"service_tier": "auto", "model": "x", "stream": False, "temperature": 9, "stop_sequences": []}
+    more |= {"betas": ["one-2026-01-01", "two"]}
     await told(provider, replace(CALL, options={**options, "provider_options": more}))
     (call,) = server.calls
     expected = {key: value for key, value in options.items() if key != "stop"}
@@ -123,6 +146,8 @@ async def test_the_request_is_what_the_client_wrote(server: MessagesServer, prov
         "stream": True,
         "messages": CALL.messages,
     }
+    assert call.headers["anthropic-beta"] == "one-2026-01-01,two"
+    assert call.headers["anthropic-version"] == "2023-06-01"
     assert KEY in call.headers["authorization"]
     assert call.headers["accept-encoding"] == "identity"
 

@@ -22,8 +22,10 @@ from worker.providers.upstream import BROKEN, Limits, Upstream, retry_after_s
 
 DEFAULT_URL = "https://api.anthropic.com"
 
-_OURS = frozenset(("model", "messages", "max_tokens", "stream"))
-"""What every call says, and nobody else may."""
+_OURS = frozenset(("model", "messages", "max_tokens", "stream", "betas", "anthropic_version"))
+"""What every call says, and nobody else may; and what is said by headers."""
+_SAMPLING = ("temperature", "top_p", "top_k")
+_SAMPLING_VERSION = "2023-06-01"
 
 
 class AnthropicProvider:
@@ -57,7 +59,7 @@ class AnthropicProvider:
                     stream=True,
                     # Not as named parameters: the SDK has none for temperature and top_p, and looks into others.
                     extra_body=_body(call.options),
-                    extra_headers=self._upstream.headers,
+                    extra_headers=self._upstream.headers | _headers(call.options),
                 )
             )
         except anthropic.APIStatusError as error:
@@ -80,3 +82,15 @@ def _body(options: dict[str, Any]) -> dict[str, Any]:
     named = {"stop_sequences" if name == "stop" else name: value for name, value in options.items()}
     extra = named.pop("provider_options", {})
     return {name: value for name, value in extra.items() if name not in _OURS} | named
+
+
+def _headers(options: dict[str, Any]) -> dict[str, str]:
+    """Return the headers that a request's options come to: beta features, and the version of the API.
+
+    The SDK's own version takes no ``temperature``, ``top_p`` or ``top_k``; the one before it does, for models that do.
+    """
+    extra = options.get("provider_options", {})
+    told = {"anthropic-beta": ",".join(extra["betas"])} if extra.get("betas") else {}
+    samples = any(name in options or name in extra for name in _SAMPLING)
+    version = _SAMPLING_VERSION if samples else extra.get("anthropic_version")
+    return told | ({"anthropic-version": version} if version else {})
