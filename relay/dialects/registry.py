@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from relay.dialects.anthropic_messages import ANTHROPIC
 from relay.dialects.chat_completions import CHAT, CHAT_WITH_USAGE
 from relay.dialects.dialect import Dialect
+from relay.dialects.responses import RESPONSES
 from relay.dialects.ui_messages import AI_SDK_V6, AI_SDK_V7
 from shared.errors import InvalidRequestError
 
@@ -14,6 +15,7 @@ _DIALECTS: tuple[Dialect, ...] = (
     ANTHROPIC,
     CHAT,
     CHAT_WITH_USAGE,
+    RESPONSES,
     AI_SDK_V6,
     AI_SDK_V7,
 )
