@@ -81,6 +81,8 @@ class Canceller:
         now_ms = round(time.time() * 1000)
         outcome = await self._log.close(stream_id, events, fresh_token(), now_ms)
         await self._admission.release(stream_id, record)
+        if record.kept:
+            await self._log.kept.settle(stream_id)
         if outcome == "done":
             STREAMS_ENDED.labels("cancelled").inc()
         log.info("stream.ended_by_relay", stream=stream_id, outcome=outcome, status="cancelled")

@@ -59,8 +59,10 @@ class Starter:
         self._log = stream_log
         self._jobs = jobs
 
-    async def start(self, tenant: str, request: StreamRequest, idempotency_key: str | None) -> Started:
-        """Start a stream, or return the one that the key started before.
+    async def start(
+        self, tenant: str, request: StreamRequest, idempotency_key: str | None, keep: bytes | None = None
+    ) -> Started:
+        """Start a stream, or return the one that the key started before. ``keep`` is kept for as long as its log.
 
         Raises ``UnknownModelError``, ``InvalidRequestError``, ``ConflictError``, ``LimitError``, ``OverloadedError``,
         ``UnavailableError``.
@@ -93,6 +95,7 @@ class Starter:
         if idempotency_key is not None:
             remembered = keys.idempotency(tenant, idempotency_key)
             record = replace(record, created_ms=admitted.created_ms, idempotency=remembered, body_hash=body_hash)
+        record = await self._keep(admitted.stream_id, record, keep)
         created = await self._create(admitted.stream_id, record, new=not attached)
         await self._jobs.enqueue(admitted.stream_id, 1)
         if not attached:
@@ -144,6 +147,13 @@ class Starter:
             request=request.model_dump_json(exclude_none=True).encode(),
             when_abandoned_s=when.cancel_after_s if isinstance(when, CancelAfter) else limits[when],
         )
+
+    async def _keep(self, stream_id: str, record: Record, body: bytes | None) -> Record:
+        """Keep ``body``, if there is one, before anybody can end the stream; return the record, which says so."""
+        if body is None:
+            return record
+        await self._log.kept.keep(stream_id, body)
+        return replace(record, kept=True)
 
     async def _create(self, stream_id: str, record: Record, *, new: bool) -> bool:
         """Make the record and the start event, unless they are there, which is returned."""

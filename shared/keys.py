@@ -48,6 +48,11 @@ def viewers(stream_id: str) -> str:
     return f"tr:{{{stream_id}}}:viewers"
 
 
+def kept(stream_id: str) -> str:
+    """Return the key of what is kept of the stream's request beyond its end."""
+    return f"tr:{{{stream_id}}}:kept"
+
+
 def idempotency(tenant: str, key: str) -> str:
     """Return the key that remembers which stream a tenant's idempotency key started."""
     return f"tr:idempotency:{tenant}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"

@@ -28,6 +28,8 @@ class Record:
     """The Redis key that remembers the client's idempotency key, empty if it gave none."""
     body_hash: str = ""
     """What is remembered there of the request, to tell it from another one under the same key."""
+    kept: bool = False
+    """Whether more is kept of the request, beyond the end; see ``shared/kept_requests.py``."""
     status: str = "queued"
     attempt: int = 0
     """The latest attempt's number: it only grows, but leaps where Redis may have lost attempts."""
@@ -62,6 +64,7 @@ class Record:
             "cancel": self.cancel_ms,
             "ended_ms": self.ended_ms,
             "body_hash": self.body_hash,
+            "kept": int(self.kept),
         }
         fields |= {name: value for name, value in later.items() if value}
         return [part for pair in fields.items() for part in pair]
@@ -82,6 +85,7 @@ class Record:
             when_abandoned_s=float(abandoned) if abandoned else None,
             idempotency=text.get("idempotency", b"").decode(),
             body_hash=text.get("body_hash", b"").decode(),
+            kept=text.get("kept", b"") == b"1",
             status=text.get("status", b"queued").decode(),
             attempt=int(text.get("attempt", 0)),
             attempts=int(text.get("attempts", text.get("attempt", 0))),

@@ -18,6 +18,7 @@ from shared.cluster import Cluster, Streams, execute_each, primaries
 from shared.cluster_map import Argument, Command
 from shared.entry import FIELD, Entry, encode_blob
 from shared.events import AttemptEvent, EndEvent, EndStatus, Event
+from shared.kept_requests import KeptRequests
 from shared.log_answers import Appended, Glance, appended, glance, outlook
 from shared.offset import NO_ENTRY, EntryId
 from shared.record import Record
@@ -84,6 +85,7 @@ class StreamLog:
         self._running_ms = round(settings.running_ttl_s * 1000)
         self._ended_ms = round(settings.ttl_s * 1000)
         self._tombstone_ms = round(settings.tombstone_s * 1000)
+        self.kept = KeptRequests(streams, self._running_ms, self._ended_ms)
 
     async def create(self, stream_id: str, record: Record, first: Entry, *, new: bool = True) -> bool:
         """Make the record and the log with its first entry; False when a record of this attempt or later is there.
@@ -196,7 +198,7 @@ class StreamLog:
         names = (keys.record(stream_id), keys.log(stream_id))
         answer = await run_script(self._redis, "erase", names, (self._tombstone_ms,))
         if answer == b"erased":
-            await self._redis.execute_command("DEL", keys.viewers(stream_id))
+            await self._redis.execute_command("DEL", keys.viewers(stream_id), keys.kept(stream_id))
         return cast(Literal["erased", "running", "gone"], answer.decode())
 
     async def record(self, stream_id: str) -> Record | None:

@@ -102,10 +102,17 @@ async def close(parts: Parts, stream_id: str, record: Record, error: ErrorEvent 
     outcome = await parts.log.close(stream_id, events, secrets.token_hex(16), now_ms, record.attempt)
     if outcome == "stale":  # somebody writes it after all: its place in the book is not ours to give up
         return
-    await parts.admission.release(stream_id, record)
+    await release(parts, stream_id, record)
     if outcome == "done":
         STREAMS_ENDED.labels(status).inc()
         log.info("stream.ended", stream=stream_id, status=status, reason=reason)
+
+
+async def release(parts: Parts, stream_id: str, record: Record) -> None:
+    """Give up an ended stream's place in the book, and let what is kept of its request go with its log. Idempotent."""
+    await parts.admission.release(stream_id, record)
+    if record.kept:
+        await parts.log.kept.settle(stream_id)
 
 
 async def whole_log(parts: Parts, stream_id: str) -> list[Entry]:
@@ -158,6 +165,6 @@ def _mode_of(parts: Parts, record: Record, request: StreamRequest | None) -> Att
 async def _drop(parts: Parts, stream_id: str, record: Record | None) -> None:
     """Take a stream that has ended, or was never made, out of the book."""
     if record is not None:
-        await parts.admission.release(stream_id, record)
+        await release(parts, stream_id, record)
     else:
         await parts.admission.withdraw(stream_id)

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from shared.events import AttemptReason
 from shared.metrics import STREAMS
 from shared.tasks import end_tasks
-from worker.claiming import Grant, claim
+from worker.claiming import Grant, claim, release
 from worker.parts import Parts
 from worker.production import Production
 from worker.stream_writer import Interrupt, StreamWriter
@@ -142,6 +142,6 @@ class Supervisor:
     async def _release(self, production: Production) -> None:
         """Take the ended stream out of the book; if Redis is away, its lease brings somebody who does."""
         try:
-            await self._parts.admission.release(production.stream_id, production.record)
+            await release(self._parts, production.stream_id, production.record)
         except (RedisError, OSError) as error:
             log.info("stream.not_released", stream=production.stream_id, error=type(error).__name__)

@@ -11,7 +11,7 @@ from redis.cluster import key_slot  # type: ignore[attr-defined]
 from shared import keys
 from shared.offset import new_stream_id
 
-OF_A_STREAM = [keys.record, keys.log, keys.live, keys.viewers]
+OF_A_STREAM = [keys.record, keys.log, keys.live, keys.viewers, keys.kept]
 FIXED = [value for name, value in vars(keys).items() if name.isupper()]
 
 
