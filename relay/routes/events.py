@@ -37,7 +37,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         telling = await telling_of(request, stream_id, dialect_named(request.query["format"]))
         if mode == "poll":
             return await poll_in(request, reading, telling, wait_s)
-        require_sse(request)
+        # Whatever it says it accepts: the SDKs of OpenAI and Anthropic say JSON alone, and mean their streams too.
         return await follow_in(request, reading, telling)
     offset = offset_of(request, stream_id)
     if mode == "poll":
