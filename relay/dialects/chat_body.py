@@ -10,10 +10,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from relay.dialects.openai_options import Effort
 from shared.models import Interruption
 from shared.request import CancelAfter, JsonObject, Name
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Tag = Annotated[str, StringConstraints(max_length=1024)]
 Content = str | list[JsonObject]
 

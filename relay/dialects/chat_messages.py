@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from relay.dialects.chat_body import (
     AssistantMessage,
@@ -17,16 +13,11 @@ from relay.dialects.chat_body import (
     InstructionMessage,
     RefusalPart,
     TextPart,
-    ToolCall,
     ToolMessage,
     UserMessage,
 )
+from relay.dialects.openai_parts import Block, document_block, image_block, text_block, tool_use_block
 from relay.parsing import checked, refuse
-
-Block = dict[str, Any]
-_DATA_URL = re.compile(r"data:([a-z]+/[a-z0-9.+-]+);base64,(.*)", re.DOTALL)
-_IMAGES = ("image/jpeg", "image/png", "image/gif", "image/webp")
-_PDF = "application/pdf"
 
 
 @dataclass
@@ -65,9 +56,10 @@ class Conversation:
         """Take in an earlier answer; one in which nothing was said is none."""
         content = _said(message.content or "", *at, "content")
         if message.refusal:
-            content.append(_text(message.refusal))
+            content.append(text_block(message.refusal))
         for number, call in enumerate(message.tool_calls or ()):
-            content.append(_tool_use(call, *at, "tool_calls", number))
+            place = (*at, "tool_calls", number, "function", "arguments")
+            content.append(tool_use_block(call.id, call.function.name, call.function.arguments, *place))
             self._names[call.id] = call.function.name
         if message.reasoning_content and self.tells_thoughts and content:
             content.insert(0, {"type": "thinking", "thinking": message.reasoning_content, "signature": ""})
@@ -81,7 +73,7 @@ class Conversation:
             refuse("must be the id of a tool call in an assistant message before", *at, "tool_call_id")
         if message.name not in (None, name):
             refuse(f"the call was of {name!r}; leave the name out", *at, "name")
-        texts = [_text(text) for text in _texts(message.content, *at, "content")]
+        texts = [text_block(text) for text in _texts(message.content, *at, "content")]
         result: Block = {"type": "tool_result", "tool_use_id": message.tool_call_id}
         if texts:
             result["content"] = texts
@@ -90,25 +82,6 @@ class Conversation:
             last["content"].append(result)
         else:
             self.messages.append({"role": "user", "content": [result]})
-
-
-def _text(text: str) -> Block:
-    return {"type": "text", "text": text}
-
-
-def _tool_use(call: ToolCall, *at: str | int) -> Block:
-    try:
-        arguments = json.loads(call.function.arguments or "{}", parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        refuse("must be a JSON object, as text", *at, "function", "arguments")
-    return {"type": "tool_use", "id": call.id, "name": call.function.name, "input": arguments}
-
-
-def _no_constant(name: str) -> None:
-    message = f"JSON has no {name}"
-    raise ValueError(message)
 
 
 def _texts(content: Content, *at: str | int) -> list[str]:
@@ -122,14 +95,14 @@ def _texts(content: Content, *at: str | int) -> list[str]:
 def _said(content: Content, *at: str | int) -> list[Block]:
     """Return what an earlier answer said, refusals too."""
     if isinstance(content, str):
-        return [_text(content)] if content else []
+        return [text_block(content)] if content else []
     texts = [
         checked(RefusalPart, part, *at, number).refusal
         if part.get("type") == "refusal"
         else checked(TextPart, part, *at, number).text
         for number, part in enumerate(content)
     ]
-    return [_text(text) for text in texts if text]
+    return [text_block(text) for text in texts if text]
 
 
 def _user_content(content: Content, *at: str | int) -> str | Sequence[Block]:
@@ -146,37 +119,13 @@ def _parts(parts: Sequence[Block], *at: str | int) -> list[Block]:
         match part.get("type"):
             case "text":
                 text = checked(TextPart, part, *at, number).text
-                blocks += [_text(text)] if text else []
+                blocks += [text_block(text)] if text else []
             case "image_url":
                 image = checked(ImagePart, part, *at, number).image_url
-                blocks.append({"type": "image", "source": _image(image.url, *at, number, "image_url", "url")})
+                blocks.append(image_block(image.url, *at, number, "image_url", "url"))
             case "file":
                 file = checked(FilePart, part, *at, number).file
-                source = _data(file.file_data, (_PDF,), *at, number, "file", "file_data")
-                title = {"title": file.filename} if file.filename else {}
-                blocks.append({"type": "document", "source": source} | title)
+                blocks.append(document_block(file.file_data, file.filename, *at, number, "file", "file_data"))
             case _:
                 refuse("must be text, image_url or file", *at, number, "type")
     return blocks
-
-
-def _image(url: str, *at: str | int) -> Block:
-    return {"type": "url", "url": url} if url.startswith("https://") else _data(url, _IMAGES, *at)
-
-
-def _data(url: str, kinds: Sequence[str], *at: str | int) -> Block:
-    """Return what a ``data:`` URL holds as a source, if it is one of ``kinds``."""
-    found = _DATA_URL.fullmatch(url)
-    if found is None or found[1] not in kinds:
-        address = "an https: URL or " if kinds is _IMAGES else ""
-        refuse(f"must be {address}a base64 data: URL of {', '.join(kinds)}", *at)
-    if not _is_base64(found[2]):
-        refuse("the data: URL's base64 is broken", *at)
-    return {"type": "base64", "media_type": found[1], "data": found[2]}
-
-
-def _is_base64(text: str) -> bool:
-    try:
-        return bool(base64.b64decode(text, validate=True))
-    except ValueError:
-        return False

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.dialects.chat_body import ChatBody, FunctionTool
+from relay.dialects.chat_body import ChatBody
 from relay.dialects.chat_messages import Conversation
-from relay.dialects.chat_options import Fields, further_options, merged, thinking
+from relay.dialects.chat_options import further_options
+from relay.dialects.openai_options import Fields, merged, thinking
+from relay.dialects.openai_tools import chosen_tool, chosen_word, tool_of, with_parallel
 from relay.parsing import checked, refuse
 from shared.models import Model
 from shared.request import StreamRequest
-
-_CHOICES = {"none": "none", "auto": "auto", "required": "any"}
-_NO_PARAMETERS: Fields = {"type": "object", "properties": {}}
 
 
 def canonical_request(body: ChatBody, model: Model, most_tokens: int) -> StreamRequest:
@@ -28,7 +27,8 @@ def canonical_request(body: ChatBody, model: Model, most_tokens: int) -> StreamR
     if not talk.messages:
         refuse("must have a message from a user", "messages")
     max_tokens = _max_tokens(body)
-    thoughts, effort = thinking(body, model, min(max_tokens or most_tokens, most_tokens))
+    room = min(max_tokens or most_tokens, most_tokens)
+    thoughts, effort = thinking(body.reasoning_effort, model, body.model, room, "reasoning_effort")
     options = merged(further_options(body, model), effort)
     fields: Fields = {
         "model": body.model,
@@ -39,7 +39,7 @@ def canonical_request(body: ChatBody, model: Model, most_tokens: int) -> StreamR
         "top_p": body.top_p,
         "stop": [body.stop] if isinstance(body.stop, str) else body.stop,
         "thinking": thoughts,
-        "tools": [_tool(tool, model, number) for number, tool in enumerate(body.tools or ())] or None,
+        "tools": _tools(body, model),
         "tool_choice": _tool_choice(body, model),
         "provider_options": options or None,
         "metadata": _metadata(body),
@@ -65,41 +65,24 @@ def _metadata(body: ChatBody) -> dict[str, str] | None:
     return kept or None
 
 
-def _tool(tool: FunctionTool, model: Model, number: int) -> Fields:
-    function = tool.function
-    told: Fields = {"name": function.name, "input_schema": function.parameters or _NO_PARAMETERS}
-    if function.description is not None:
-        told["description"] = function.description
-    if function.strict:
-        if model.provider == "google":
-            refuse("models of provider google do not have it", "tools", number, "function", "strict")
-        told["strict"] = True
-    return told
+def _tools(body: ChatBody, model: Model) -> list[Fields] | None:
+    """Return the tools that the model may call."""
+    tools = enumerate(body.tools or ())
+    return [tool_of(tool.function, model, "tools", number, "function") for number, tool in tools] or None
 
 
 def _tool_choice(body: ChatBody, model: Model) -> Fields | None:
     """Return which tool is to be called, and whether several may be at once."""
-    chosen = None if body.tool_choice is None else _chosen(body.tool_choice, body.tools or [])
-    if not body.tools:
-        return None
-    if body.parallel_tool_calls is False and (chosen is None or chosen["type"] != "none"):
-        if model.provider == "google":
-            refuse("models of provider google do not have it", "parallel_tool_calls")
-        return {**(chosen or {"type": "auto"}), "disable_parallel_tool_use": True}
-    return chosen
+    names = [tool.function.name for tool in body.tools or ()]
+    chosen = None if body.tool_choice is None else _chosen(body.tool_choice, names)
+    return with_parallel(chosen, body.parallel_tool_calls, model) if names else None
 
 
-def _chosen(choice: str | dict[str, Any], tools: list[FunctionTool]) -> Fields:
+def _chosen(choice: str | dict[str, Any], names: list[str]) -> Fields:
     if isinstance(choice, str):
-        if choice not in _CHOICES:
-            refuse("must be none, auto, required, or an object that names a function", "tool_choice")
-        if choice == "required" and not tools:
-            refuse("there are no tools to choose from", "tool_choice")
-        return {"type": _CHOICES[choice]}
+        return chosen_word(choice, names)
     if choice.get("type") != "function":
         refuse("must be function; list in tools those that may be called", "tool_choice", "type")
     function = choice.get("function")
     name = function.get("name") if isinstance(function, dict) else None
-    if name not in [tool.function.name for tool in tools]:
-        refuse("must be the name of a function in tools", "tool_choice", "function", "name")
-    return {"type": "tool", "name": name}
+    return chosen_tool(name, names, "tool_choice", "function", "name")
