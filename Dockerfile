@@ -12,6 +12,7 @@ RUN pip install --require-hashes -r requirements/build.lock \
  && pip --python /opt/tailrace/bin/python install --only-binary :all: --require-hashes -r requirements/run.lock
 
 COPY pyproject.toml README.md LICENSE ./
+COPY clients clients
 COPY shared shared
 COPY relay relay
 COPY worker worker

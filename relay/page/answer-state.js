@@ -38,7 +38,7 @@ export function describe(answer, live) {
   if (answer.status === "running") {
     return { facts, ...running(answer, live) };
   }
-  const note = answer.problem?.message ?? STOP_NOTES.get(answer.stopReason ?? "") ?? "";
+  const note = answer.error?.message ?? STOP_NOTES.get(answer.stop_reason ?? "") ?? "";
   switch (answer.status) {
     case "completed":
       return { state: "done", label: "Done", note, facts, remedy: "regenerate" };
@@ -99,8 +99,8 @@ function figures(answer) {
   if (answer.tokensPerSecond !== null && answer.status !== "running") {
     parts.push(`${Math.round(answer.tokensPerSecond)} tokens/s`);
   }
-  if (answer.outputTokens !== null) {
-    parts.push(`${answer.outputTokens} tokens`);
+  if (answer.usage !== undefined) {
+    parts.push(`${answer.usage.output_tokens ?? 0} tokens`);
   }
   if (answer.model !== null) {
     parts.push(answer.model);

@@ -6,7 +6,7 @@ import { button, copyButton, h } from "./dom.js";
 
 /**
  * @typedef {import("./answer.js").Answer} Answer
- * @typedef {import("./answer.js").Block} Block
+ * @typedef {import("../clients/js/index.js").Block} Block
  * @typedef {import("./answer-state.js").Live} Live
  * @typedef {{block: Block, kind: string, view: import("./block-view.js").BlockView}} ShownBlock
  */

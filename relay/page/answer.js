@@ -1,16 +1,9 @@
 /**
- * An answer as the page keeps it, and how each event changes it. Plain data, so that it can be stored as it is.
- * Free of the DOM.
+ * An answer as the page keeps it: what its events add up to, and what the page itself knows of it. Plain data, so that
+ * it can be stored as it is. Free of the DOM.
  *
- * @typedef {import("./stream.js").StreamEvent} StreamEvent
- *
- * @typedef {object} Block
- * @property {number} block its number in the stream
- * @property {string} kind text, thinking, tool_use, tool_result, data, or one this page does not know
- * @property {string} text what it says; a tool call's arguments as JSON; empty where it has only `data`
- * @property {string | null} name the tool's name
- * @property {unknown} data a tool's result, or what the provider sent
- * @property {boolean} complete
+ * @typedef {import("../clients/js/index.js").StreamEvent} StreamEvent
+ * @typedef {import("../clients/js/index.js").Block} Block
  *
  * @typedef {"running" | "completed" | "cancelled" | "failed" | "incomplete"} Status
  * @typedef {{code: string, message: string}} Problem `message` is a sentence for the reader
@@ -23,15 +16,19 @@
  * @property {string | null} offset how far the stream has been taken in
  * @property {Status} status
  * @property {Block[]} blocks in order of their numbers
- * @property {Problem | null} problem why it failed
- * @property {string | null} stopReason
+ * @property {Problem | null} error why it failed
+ * @property {string} [stop_reason]
+ * @property {{output_tokens?: number}} [usage]
  * @property {boolean} claimed a worker has taken it up
  * @property {boolean} interrupted the page was away in between, so its own clock does not know the timings
  * @property {number} askedMs by `Date.now()`, as all times here
  * @property {number | null} firstTokenMs from being asked for to the first token
  * @property {number | null} tokensPerSecond
- * @property {number | null} outputTokens
  */
+import { applyEvent as fold } from "../clients/js/answer.js";
+import { randomKey } from "../clients/js/stream.js";
+
+export { randomKey };
 
 /**
  * A new answer that nobody has been asked for yet.
@@ -48,24 +45,13 @@ export function newAnswer(model) {
     offset: null,
     status: "running",
     blocks: [],
-    problem: null,
-    stopReason: null,
+    error: null,
     claimed: false,
     interrupted: false,
     askedMs: Date.now(),
     firstTokenMs: null,
     tokensPerSecond: null,
-    outputTokens: null,
   };
-}
-
-/**
- * 128 random bits as text. `crypto.randomUUID` would do, but browsers keep it from pages served without TLS.
- *
- * @returns {string}
- */
-export function randomKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**
@@ -86,92 +72,16 @@ export function answerText(answer) {
  * @param {StreamEvent} event
  */
 export function applyEvent(answer, event) {
-  switch (event.type) {
-    case "start":
-      answer.model = event.model;
-      break;
-    case "attempt":
-      answer.claimed = true;
-      break;
-    case "block_start":
-      openBlock(answer, event);
-      break;
-    case "delta":
-      extendBlock(answer, event);
-      break;
-    case "block_stop":
-      blockOf(answer, event.block, "text").complete = true;
-      break;
-    case "reset":
-      answer.blocks = answer.blocks.filter((block) => block.block < event.keep_blocks);
-      answer.problem = null;
-      break;
-    case "error":
-      answer.problem = { code: event.code, message: event.message };
-      break;
-    case "end":
-      endAnswer(answer, event);
-      break;
-  }
-}
-
-/**
- * @param {Answer} answer
- * @param {StreamEvent} event
- */
-function openBlock(answer, event) {
-  const block = blockOf(answer, event.block, event.kind);
-  block.kind = event.kind;
-  block.name = event.name ?? null;
-  block.data = event.data ?? null;
-}
-
-/**
- * @param {Answer} answer
- * @param {StreamEvent} event
- */
-function extendBlock(answer, event) {
-  const more = event.text ?? event.json ?? "";
-  if (more === "") {
-    return;
-  }
-  blockOf(answer, event.block, "text").text += more;
-  answer.firstTokenMs ??= Date.now() - answer.askedMs;
-}
-
-/**
- * The block of that number; one that has not been announced is opened.
- *
- * @param {Answer} answer
- * @param {number} number
- * @param {string} kind
- * @returns {Block}
- */
-function blockOf(answer, number, kind) {
-  const found = answer.blocks.findLast((block) => block.block === number);
-  if (found !== undefined) {
-    return found;
-  }
-  const block = { block: number, kind, text: "", name: null, data: null, complete: false };
-  const after = answer.blocks.findIndex((other) => other.block > number);
-  answer.blocks.splice(after === -1 ? answer.blocks.length : after, 0, block);
-  return block;
-}
-
-/**
- * @param {Answer} answer
- * @param {StreamEvent} event
- */
-function endAnswer(answer, event) {
-  answer.status = event.status;
-  answer.stopReason = event.stop_reason ?? null;
-  answer.outputTokens = event.usage?.output_tokens ?? null;
-  for (const block of answer.blocks) {
-    block.complete = true;
-  }
-  const writingMs = Date.now() - answer.askedMs - (answer.firstTokenMs ?? 0);
-  if (answer.outputTokens !== null && answer.outputTokens > 1 && writingMs > 0) {
-    answer.tokensPerSecond = ((answer.outputTokens - 1) * 1000) / writingMs;
+  fold(answer, event);
+  if (event.type === "attempt") {
+    answer.claimed = true;
+  } else if (event.type === "delta" && (event.text || event.json)) {
+    answer.firstTokenMs ??= Date.now() - answer.askedMs;
+  } else if (event.type === "end") {
+    answer.blocks.forEach((block) => (block.complete = true));
+    const tokens = answer.usage?.output_tokens ?? 0;
+    const writingMs = Date.now() - answer.askedMs - (answer.firstTokenMs ?? 0);
+    answer.tokensPerSecond = tokens > 1 && writingMs > 0 ? ((tokens - 1) * 1000) / writingMs : null;
   }
 }
 
@@ -184,7 +94,7 @@ function endAnswer(answer, event) {
 export function applyState(answer, state) {
   if (answer.status === "running" && state.status !== "queued" && state.status !== "running") {
     answer.status = state.status;
-    answer.problem = state.error ?? answer.problem;
+    answer.error = state.error ?? answer.error;
   }
   answer.firstTokenMs = state.timings?.first_token_ms ?? null;
   answer.tokensPerSecond = state.timings?.tokens_per_second ?? null;

@@ -1,22 +1,26 @@
 /** Puts the page together: its parts, its keys, and what the browser tells it about tabs and the network. */
-import { Api } from "./api.js";
-import { fullJitterMs } from "./backoff.js";
+import { Tailrace } from "../clients/js/index.js";
 import { Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { byId } from "./dom.js";
 import { KeyDialog } from "./key-dialog.js";
 import { PageView } from "./page-view.js";
+import { pollingFetch } from "./polling.js";
 import { Store } from "./store.js";
 
-const MODELS_BASE_MS = 500;
-const MODELS_MAX_MS = 15_000;
+/** How long a server that cannot be reached is tried before the reader is asked. */
+const PATIENCE_MS = 420_000;
 
 /** The first conversation has been opened. */
 let started = false;
 
 const store = new Store(browserStorage());
 const keys = new KeyDialog();
-const api = new Api({ apiKey: () => keys.key });
+const client = new Tailrace({
+  apiKey: () => keys.key,
+  fetch: pollingFetch(),
+  timeouts: { startMs: PATIENCE_MS, lostMs: PATIENCE_MS },
+});
 const view = new PageView(() => {
   chat.again(composer.model);
   composer.focus();
@@ -27,7 +31,7 @@ const composer = new Composer({
   onModel: (model) => (store.model = model),
 });
 const chat = new Chat({
-  api,
+  client,
   store,
   view,
   askForKey: (why) => keys.ask(why),
@@ -64,18 +68,14 @@ function openAddressed() {
 
 /** Fetch the models on offer, for as long as it takes: a relay may be restarting. */
 async function offerModels() {
-  for (let failures = 0; ; failures += 1) {
+  for (let again = true; again; ) {
     try {
-      composer.showModels(await api.models(), store.model);
+      composer.showModels(await client.models(), store.model);
       return;
     } catch (error) {
-      const { status, message, retryable } = /** @type {import("./api.js").RequestFailure} */ (error);
-      const again = status === 401 ? await keys.ask(message) : retryable;
-      if (!again) {
-        return;
-      }
+      const { status, message, retryable } = /** @type {import("../clients/js/index.js").TailraceError} */ (error);
+      again = status === 401 ? await keys.ask(message) : retryable;
     }
-    await new Promise((resolve) => setTimeout(resolve, fullJitterMs(failures, MODELS_BASE_MS, MODELS_MAX_MS)));
   }
 }
 

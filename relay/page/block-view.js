@@ -2,7 +2,7 @@
  * How one block of an answer looks: text as Markdown that is still being written, thinking folded away, tool calls
  * with their arguments.
  *
- * @typedef {import("./answer.js").Block} Block
+ * @typedef {import("../clients/js/index.js").Block} Block
  *
  * @typedef {object} BlockView
  * @property {HTMLElement} element
@@ -12,7 +12,7 @@
 import { setCode, codeBlock } from "./code-block.js";
 import { h, setText } from "./dom.js";
 import { MarkdownView } from "./markdown.js";
-import { charactersDue, wholeCharacter } from "./pacer.js";
+import { charactersDue, wholeCharacter } from "../clients/js/smooth.js";
 
 /**
  * The view for a block of that kind.
@@ -85,7 +85,7 @@ class ToolView {
 
   /** @param {Block} block */
   show(block) {
-    const text = block.text || (block.data === null ? "" : JSON.stringify(block.data, null, 2));
+    const text = block.json || (block.data === undefined ? "" : JSON.stringify(block.data, null, 2));
     const due = block.complete ? indented(text) : text;
     if (due !== this.#shown || this.#summary.childNodes.length === 0) {
       this.#shown = due;
@@ -99,7 +99,7 @@ class ToolView {
   /** @param {Block} block */
   #title(block) {
     const what = { tool_use: "Tool call", tool_result: "Tool result" }[this.#kind] ?? "Data";
-    return block.name === null ? [what] : [`${what} `, h("code", {}, block.name)];
+    return block.name === undefined ? [what] : [`${what} `, h("code", {}, block.name)];
   }
 }
 

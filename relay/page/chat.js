@@ -8,7 +8,7 @@
  * @typedef {import("./answer.js").Answer} Answer
  *
  * @typedef {object} ChatParts
- * @property {import("./api.js").Api} api
+ * @property {import("../clients/js/index.js").Tailrace} client
  * @property {import("./store.js").Store} store
  * @property {import("./page-view.js").PageView} view
  * @property {(why: string) => Promise<boolean>} askForKey
@@ -160,7 +160,7 @@ export class Chat {
     this.#follower?.close();
     /** @type {Follower} */
     const follower = new Follower({
-      api: this.#parts.api,
+      client: this.#parts.client,
       request: requestFor(this.#turns),
       answer,
       askForKey: this.#parts.askForKey,

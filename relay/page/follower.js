@@ -6,17 +6,15 @@
  * @typedef {import("./answer-state.js").Live} Live
  *
  * @typedef {object} FollowerOptions
- * @property {import("./api.js").Api} api
+ * @property {import("../clients/js/index.js").Tailrace} client
  * @property {Record<string, unknown>} request what the answer is asked for with
  * @property {Answer} answer changed in place
  * @property {() => void} onChange the answer or `live` has changed
  * @property {() => void} onMilestone what must survive a reload has changed: the stream's id, or the end
  * @property {(why: string) => Promise<boolean>} askForKey true when there is a new API key to try
  */
+import { TailraceError } from "../clients/js/index.js";
 import { applyEvent, applyState } from "./answer.js";
-import { RequestFailure } from "./api.js";
-import { fullJitterMs, Pause } from "./backoff.js";
-import { AnswerStream } from "./stream.js";
 
 /** How long Stop tries to reach the server, and then how long the end may take to come through the stream. */
 const STOP_MS = 8000;
@@ -29,9 +27,10 @@ export class Follower {
 
   #options;
   #closed = false;
-  #pause = new Pause();
-  /** @type {AnswerStream | null} */
+  /** @type {import("../clients/js/index.js").AnswerStream | null} */
   #stream = null;
+  /** Ends the wait for the end to come through the stream. */
+  #settled = () => {};
 
   /** @param {FollowerOptions} options */
   constructor(options) {
@@ -45,7 +44,7 @@ export class Follower {
 
   /**
    * Follow until the answer has ended, the follower is closed, or going on is pointless. Never throws: what went
-   * wrong is in the answer's `problem` or in `live.failure`.
+   * wrong is in the answer's `error` or in `live.failure`.
    */
   async run() {
     const { answer, askForKey } = this.#options;
@@ -55,13 +54,13 @@ export class Follower {
         await this.#follow();
         await this.#complete();
       } catch (error) {
-        const failure = /** @type {RequestFailure} */ (error);
+        const failure = /** @type {TailraceError} */ (error);
         if (failure.status === 401 && !this.#closed && (await askForKey(failure.message))) {
           continue;
         }
         this.#giveUp(failure);
       }
-      this.#pause.end();
+      this.#settled();
       if (answer.status !== "running") {
         this.#options.onMilestone();
       }
@@ -82,32 +81,18 @@ export class Follower {
   close() {
     this.#closed = true;
     this.#stream?.close();
-    this.#pause.end();
+    this.#settled();
   }
 
   /** End the answer itself. Ends within seconds, also when the server cannot be reached. */
   async stop() {
-    const { answer, api } = this.#options;
-    if (this.live.stopping || answer.status !== "running") {
+    if (this.live.stopping || this.#options.answer.status !== "running") {
       return;
     }
     this.live.stopping = true;
     this.#options.onChange();
-    const deadline = Date.now() + STOP_MS;
-    let state = null;
-    for (let tries = 0; state === null && this.#isLive() && Date.now() < deadline; tries += 1) {
-      try {
-        state = answer.streamId === null ? null : await api.cancel(answer.streamId, deadline - Date.now());
-      } catch (error) {
-        if (!(/** @type {RequestFailure} */ (error).retryable)) {
-          break;
-        }
-      }
-      if (state === null) {
-        await this.#pause.wait(100 + fullJitterMs(tries, 100, 1000));
-      }
-    }
-    await this.#settle(state);
+    const limit = { signal: AbortSignal.timeout(STOP_MS) };
+    await this.#settle((await this.#stream?.cancel(limit).catch(() => null)) ?? null);
   }
 
   /**
@@ -119,7 +104,10 @@ export class Follower {
     const { answer, onMilestone, onChange } = this.#options;
     this.#stream?.nudge();
     if (state !== null && this.#isLive()) {
-      await this.#pause.wait(END_MS);
+      await new Promise((resolve) => {
+        this.#settled = () => resolve(null);
+        setTimeout(resolve, END_MS);
+      });
     }
     if (!this.#isLive()) {
       return;
@@ -130,7 +118,7 @@ export class Follower {
     }
     if (answer.status === "running") {
       answer.status = "cancelled";
-      answer.problem = { code: "unconfirmed", message: "The server could not be told and may go on writing." };
+      answer.error = { code: "unconfirmed", message: "The server could not be told and may go on writing." };
     }
     onMilestone();
     onChange();
@@ -141,37 +129,36 @@ export class Follower {
   }
 
   async #follow() {
-    const { api, request, answer, onChange, onMilestone } = this.#options;
-    this.#stream = new AnswerStream({
-      api,
-      request,
+    const { client, request, answer, onChange, onMilestone } = this.#options;
+    this.#stream = client.stream(request, {
       key: answer.key,
       startedMs: answer.askedMs,
-      streamId: answer.streamId,
+      id: answer.streamId,
       offset: answer.offset,
       onConnection: (connection) => this.#note(connection),
     });
-    for await (const { event, offset } of this.#stream) {
+    for await (const event of this.#stream) {
       applyEvent(answer, event);
-      answer.offset = offset;
-      if (answer.streamId !== this.#stream.streamId) {
-        answer.streamId = this.#stream.streamId;
+      answer.offset = this.#stream.offset;
+      if (answer.streamId !== this.#stream.id) {
+        answer.streamId = this.#stream.id;
         onMilestone();
       }
       onChange();
     }
   }
 
-  /** @param {import("./stream.js").Connection} connection */
-  #note({ phase, retryAtMs, trouble }) {
+  /** @param {import("../clients/js/index.js").Connection} connection */
+  #note({ phase, retryAtMs, error }) {
     const { answer, onChange, onMilestone } = this.#options;
-    Object.assign(this.live, { phase, retryAtMs, trouble: phase === "connecting" ? this.live.trouble : trouble });
+    const trouble = phase === "connecting" ? this.live.trouble : (error?.message ?? null);
+    Object.assign(this.live, { phase, retryAtMs, trouble });
     if (phase === "open") {
       this.live.resumed = true;
     } else if (phase === "waiting") {
       answer.interrupted = true;
     }
-    const streamId = this.#stream?.streamId ?? null;
+    const streamId = this.#stream?.id ?? null;
     if (streamId !== null && streamId !== answer.streamId) {
       answer.streamId = streamId;
       onMilestone();
@@ -181,12 +168,12 @@ export class Follower {
 
   /** Ask once for what the events did not tell: the timings of an answer that was not read in one go. */
   async #complete() {
-    const { answer, api } = this.#options;
+    const { answer, client } = this.#options;
     if (this.#closed || answer.streamId === null || !(answer.interrupted || answer.status === "running")) {
       return;
     }
     try {
-      applyState(answer, await api.state(answer.streamId));
+      applyState(answer, await client.state(answer.streamId));
     } catch {
       answer.firstTokenMs = null;
       answer.tokensPerSecond = null;
@@ -199,12 +186,12 @@ export class Follower {
   /** @param {Error} error */
   #giveUp(error) {
     const { answer } = this.#options;
-    const failure = error instanceof RequestFailure ? error : new RequestFailure(`This page failed: ${error.message}`);
+    const failure = error instanceof TailraceError ? error : new TailraceError(`This page failed: ${error.message}`);
     if (failure.status === 0 || failure.status === 401 || failure.retryable) {
       this.live.failure = failure.message;
     } else {
       answer.status = answer.blocks.length > 0 ? "incomplete" : "failed";
-      answer.problem = { code: failure.code, message: failure.message };
+      answer.error = { code: failure.code, message: failure.message };
     }
   }
 }

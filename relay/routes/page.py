@@ -1,4 +1,4 @@
-"""The chat page at ``/`` and its files: read once at start, served from memory with validators and a strict policy."""
+"""The chat page at ``/``, its files and the browser client it uses: read once, served with validators and a policy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from aiohttp import web
 
 from shared.errors import NotFoundError
 
-_FOLDER = Path(__file__).resolve().parent.parent / "page"
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_FOLDERS = {"/page": _ROOT / "relay" / "page", "/clients/js": _ROOT / "clients" / "js"}
+"""Where files are served, and where they lie: in a checkout as where they are installed."""
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -38,18 +40,24 @@ _Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def add_page_routes(app: web.Application) -> None:
-    """Add ``/`` and ``/page/{name}``. Reads the page's files; raises ``OSError`` if they are not installed."""
-    files = {path.name: _handler(path) for path in sorted(_FOLDER.iterdir()) if path.suffix in _TYPES}
+    """Add ``/``, ``/page/{name}`` and ``/clients/js/{name}``. Raises ``OSError`` if the files are not installed."""
+    files = {
+        f"{prefix}/{path.name}": _handler(path)
+        for prefix, folder in _FOLDERS.items()
+        for path in sorted(folder.iterdir())
+        if path.suffix in _TYPES
+    }
 
     async def named(request: web.Request) -> web.Response:
-        handler = files.get(request.match_info["name"])
+        handler = files.get(request.path)
         if handler is None:
             message = "the page has no such file"
             raise NotFoundError(message)
         return await handler(request)
 
-    app.router.add_get("/", files["index.html"])
-    app.router.add_get("/page/{name}", named)
+    app.router.add_get("/", files["/page/index.html"])
+    for prefix in _FOLDERS:
+        app.router.add_get(prefix + "/{name}", named)
 
 
 def _handler(path: Path) -> _Handler:

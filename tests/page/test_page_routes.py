@@ -10,14 +10,15 @@ from tests.support_services import Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-_FOLDER = ROOT / "relay" / "page"
+_FILES = [f"/page/{file.name}" for file in (ROOT / "relay" / "page").iterdir()]
+_FILES += [f"/clients/js/{file.name}" for file in (ROOT / "clients" / "js").glob("*.js")]
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 async def test_every_file_of_the_page_is_served_with_its_type_and_a_strict_policy(relay: Service) -> None:
     """No file is missing, none can be sniffed or framed, and the policy allows this origin alone and nothing inline."""
     async with aiohttp.ClientSession(relay.url) as session:
-        for path in ["/", *(f"/page/{file.name}" for file in _FOLDER.iterdir())]:
+        for path in ["/", *_FILES]:
             async with session.get(path) as answer:
                 assert answer.status == 200, path
                 suffix = ".html" if path == "/" else "." + path.rsplit(".", 1)[1]
@@ -45,9 +46,10 @@ async def test_a_browser_that_has_a_file_gets_304(relay: Service) -> None:
             assert head.status == 200
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "..%2Fapp.py", "%2e%2e%2fapp.py", "index.html.py"])
-async def test_nothing_but_the_page_is_served(relay: Service, name: str) -> None:
+@pytest.mark.parametrize("folder", ["page", "clients/js"])
+@pytest.mark.parametrize("name", ["nothing.js", "..%2Fapp.py", "%2e%2e%2fapp.py", "index.html.py", "package.json"])
+async def test_nothing_but_the_page_is_served(relay: Service, folder: str, name: str) -> None:
     """Other names, and paths that try to climb out, are 404 in the one shape of errors."""
-    async with aiohttp.ClientSession(relay.url) as session, session.get(f"/page/{name}") as answer:
+    async with aiohttp.ClientSession(relay.url) as session, session.get(f"/{folder}/{name}") as answer:
         assert answer.status == 404
         assert (await answer.json())["error"]["code"] == "not_found"

@@ -36,7 +36,7 @@ ROUTES = (
     ("DELETE", "/links"),
 )
 """Of one stream: methods and the rest of their paths."""
-UNTOLD_ROUTES = {"/", "/page/{name}"}
+UNTOLD_ROUTES = {"/", "/page/{name}", "/clients/js/{name}"}
 """The chat page is no part of the API."""
 
 
