@@ -14,7 +14,10 @@ _PARSERS = re.compile(
 )
 _INLINE = re.compile(r"<style|\sstyle=|\son\w+=|https?://|<script(?![^>]*\ssrc=)")
 _DOM = re.compile(r"\b(document|window|navigator|localStorage|sessionStorage|HTMLElement)\b")
-_WITHOUT_DOM = "answer answer-state follower markdown-blocks markdown-emphasis markdown-inline markdown-links markdown-table polling"
+_WITHOUT_DOM = (
+    "answer answer-state follower polling "
+    "markdown-blocks markdown-emphasis markdown-inline markdown-links markdown-table"
+)
 _MOST_LINES = 300
 
 
