@@ -20,6 +20,7 @@ from relay.routes.models import add_model_routes
 from relay.routes.page import add_page_routes
 from relay.routes.service import SEAT, add_service_routes
 from relay.routes.streams import add_stream_routes
+from relay.routes.websocket import add_websocket_routes
 from relay.services import SERVICES, Services
 from shared.collector import tune_collector
 from shared.errors import ConfigurationError
@@ -49,6 +50,7 @@ def make_app(services: Services) -> web.Application:
     add_link_routes(app)
     add_ai_sdk_routes(app)
     add_model_routes(app)
+    add_websocket_routes(app)
     add_service_routes(app)
     add_page_routes(app)
     return app
@@ -76,7 +78,8 @@ async def _limit_sending(request: web.Request, _response: web.StreamResponse) ->
 
 async def _close_when_draining(request: web.Request, response: web.StreamResponse) -> None:
     """Let no client, and no balancer, keep a connection to a relay that is about to go."""
-    if request.app[SERVICES].connections.draining:
+    upgraded = isinstance(response, web.WebSocketResponse)  # whose own goodbye it gets, and this header is taken
+    if request.app[SERVICES].connections.draining and not upgraded:
         response.headers["Connection"] = "close"
         response.force_close()
 

@@ -22,9 +22,13 @@ class Authenticator:
 
     def tenant(self, request: web.Request) -> str:
         """Return the tenant whose key the request carries. Raises ``UnauthorizedError``."""
+        return self.holder(_key_of(request))
+
+    def holder(self, key: str) -> str:
+        """Return the tenant whose key this is. Raises ``UnauthorizedError``."""
         if not self._digests:
             return LOCAL_TENANT
-        given = hashlib.sha256(_key_of(request).encode(errors="surrogateescape")).digest()
+        given = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
         found = None
         for tenant, digest in self._digests.items():  # always all of them: the time must not tell which matched
             if hmac.compare_digest(digest, given):

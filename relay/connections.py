@@ -6,7 +6,7 @@ import asyncio
 import random
 import secrets
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -22,17 +22,17 @@ log = structlog.get_logger()
 class Connection:
     """One client's open connection. ``leaving`` is set when it should say goodbye and end, with its offset intact."""
 
-    def __init__(self, subscription: Subscription) -> None:
-        """Take the subscription it reads. To be made by the task that serves the connection."""
+    def __init__(self, wake: Callable[[], None]) -> None:
+        """Take what has it look at ``leaving``. To be made by the task that serves the connection."""
         self.leaving = False
-        self._subscription = subscription
+        self._wake = wake
         self._task = asyncio.current_task()
         self._limit: asyncio.TimerHandle | None = None
 
     def leave(self) -> None:
         """Ask the connection to end now."""
         self.leaving = True
-        self._subscription.poke()
+        self._wake()
 
     def leave_after(self, most_s: float | None) -> None:
         """Ask the connection to end in so many seconds, when its client may no longer read; None: never."""
@@ -57,6 +57,7 @@ class Connections:
         """Take the limits."""
         self._settings = settings
         self._open: set[Connection] = set()
+        self._count = 0
         self._by_tenant: Counter[str] = Counter()
         self._answering = 0
         self._idle = asyncio.Event()
@@ -72,24 +73,56 @@ class Connections:
 
     @contextmanager
     def opened(self, tenant: str, mode: str, subscription: Subscription) -> Iterator[Connection]:
-        """Count a connection while it is open. Raises ``LimitError`` or ``OverloadedError`` when there are too many.
+        """Count a connection that reads one stream while it is open. Raises as ``counted`` does.
 
-        The errors name the stream: it may have been started a moment ago, and is then followed later, not started anew.
         A client that comes while others are sent away is served until its own goodbye: after a 503 some never return.
         """
-        if len(self._open) >= self._settings.max_connections:
+        stream_id = subscription.stream_id
+        with self.counted(tenant, mode, stream_id), self._drainable(subscription.poke) as connection:
+            told = log.bind(stream=stream_id, connection=secrets.token_hex(4), mode=mode)
+            tell = told.debug if mode == "poll" else told.info  # a poll may come for every few tokens
+            tell("connection.opened", offset=subscription.offset.text(stream_id))
+            try:
+                yield connection
+            finally:
+                offset = subscription.offset.text(stream_id)
+                tell("connection.closed", offset=offset, ended=subscription.ended, drained=connection.leaving)
+
+    @contextmanager
+    def socket(self, tenant: str, wake: Callable[[], None]) -> Iterator[Connection]:
+        """Count a WebSocket, without the streams that it follows, while it is open. Raises as ``counted`` does."""
+        with self.counted(tenant, "socket"), self._drainable(wake) as connection:
+            yield connection
+
+    @contextmanager
+    def counted(self, tenant: str, mode: str, stream_id: str | None = None) -> Iterator[None]:
+        """Count one against the limits. Raises ``LimitError`` or ``OverloadedError`` when there are too many.
+
+        The errors name the stream: it may have been started a moment ago, and is then followed later, not started anew.
+        """
+        if self._count >= self._settings.max_connections:
             message = "this relay takes no more connections; try again, another one will answer"
-            raise OverloadedError(message, retry_after_s=1, stream_id=subscription.stream_id)
+            raise OverloadedError(message, retry_after_s=1, stream_id=stream_id)
         if self._by_tenant[tenant] >= self._settings.max_connections_per_tenant:
             message = "this API key has as many open connections as it may have; close some"
-            raise LimitError(message, retry_after_s=5, stream_id=subscription.stream_id)
-        connection = Connection(subscription)
-        told = log.bind(stream=subscription.stream_id, connection=secrets.token_hex(4), mode=mode)
-        tell = told.debug if mode == "poll" else told.info  # a poll may come for every few tokens
-        tell("connection.opened", offset=subscription.offset.text(subscription.stream_id))
-        self._open.add(connection)
+            raise LimitError(message, retry_after_s=5, stream_id=stream_id)
+        self._count += 1
         self._by_tenant[tenant] += 1
         CONNECTIONS.labels(mode).inc()
+        try:
+            yield
+        finally:
+            self._count -= 1
+            self._by_tenant[tenant] -= 1
+            if not self._by_tenant[tenant]:
+                del self._by_tenant[tenant]
+            CONNECTIONS.labels(mode).dec()
+
+    @contextmanager
+    def _drainable(self, wake: Callable[[], None]) -> Iterator[Connection]:
+        """Have a drain say goodbye to the connection."""
+        connection = Connection(wake)
+        self._open.add(connection)
         if self._drained_by_s is not None:
             self._say_goodbye_to(connection, self._drained_by_s)
         try:
@@ -97,12 +130,6 @@ class Connections:
         finally:
             connection.closed()
             self._open.discard(connection)
-            self._by_tenant[tenant] -= 1
-            if not self._by_tenant[tenant]:
-                del self._by_tenant[tenant]
-            CONNECTIONS.labels(mode).dec()
-            offset = subscription.offset.text(subscription.stream_id)
-            tell("connection.closed", offset=offset, ended=subscription.ended, drained=connection.leaving)
 
     @contextmanager
     def answering(self) -> Iterator[None]:

@@ -70,7 +70,7 @@ async def follow(request: web.Request, reading: Reading, offset: Offset | None) 
     async with _subscription(request, reading, offset or START) as subscription:
         if offset is None:
             await subscription.skip_to_now()
-        if reading.record.ended_ms and await _nothing_left(subscription):
+        if reading.record.ended_ms and await nothing_left(subscription):
             return web.Response(status=204, headers=stream_headers(reading.stream_id))
         if offset != START:
             RESUMES.inc()
@@ -84,7 +84,7 @@ async def follow_in(request: web.Request, reading: Reading, telling: Telling) ->
     """
     had = telling.had
     async with _subscription(request, reading) as subscription:
-        past = telling.past or await _past(request, reading, telling)
+        past = telling.past or await past_of(request.app[SERVICES].log, reading, telling)
         if past is not None and past.end is not None and not had.total and had.has(past.end):
             return web.Response(status=204, headers=stream_headers(reading.stream_id))
         if had:
@@ -99,7 +99,7 @@ async def poll(request: web.Request, reading: Reading, offset: Offset | None, wa
     async with _subscription(request, reading, offset or START) as subscription:
         if offset is None:
             await subscription.skip_to_now()
-        done = bool(reading.record.ended_ms) and await _nothing_left(subscription)
+        done = bool(reading.record.ended_ms) and await nothing_left(subscription)
         # What the log has already does not count as waiting, not even under ?wait=0.
         events = [] if done else native.json_events(reading.stream_id, await subscription.read())
         async with _polling(request, reading, subscription) as connection:
@@ -118,7 +118,7 @@ async def poll_in(request: web.Request, reading: Reading, telling: Telling, wait
     ``offset`` is null until the client has anything; after an error that is not in the log it stays where it was.
     """
     async with _subscription(request, reading) as subscription:
-        past = telling.past or await _past(request, reading, telling)
+        past = telling.past or await past_of(request.app[SERVICES].log, reading, telling)
         voice = DialectVoice(reading.stream_id, telling.dialect, telling.had, past)
         tail, told = await subscription.tail(), list[Frame]()
         while not (told or voice.ended or subscription.offset.entry >= tail):
@@ -183,12 +183,12 @@ async def survey(stream_log: StreamLog, stream_id: str, dialect: Dialect) -> Pas
     return found.past()
 
 
-async def _past(request: web.Request, reading: Reading, telling: Telling) -> Past | None:
-    """Return what the log holds; None where it can make no difference to the client."""
+async def past_of(stream_log: StreamLog, reading: Reading, telling: Telling) -> Past | None:
+    """Return what the log holds; None where it can make no difference to the client. Raises ``RedisError``."""
     record = reading.record
     if record.attempts <= 1 and not (record.ended_ms and telling.had):
         return None
-    return await survey(request.app[SERVICES].log, reading.stream_id, telling.dialect)
+    return await survey(stream_log, reading.stream_id, telling.dialect)
 
 
 async def _write(
@@ -220,7 +220,7 @@ def _subscription(request: web.Request, reading: Reading, offset: Offset = START
     return Subscription(services.hub, services.log, reading.stream_id, offset, services.settings.page_entries)
 
 
-async def _nothing_left(subscription: Subscription) -> bool:
+async def nothing_left(subscription: Subscription) -> bool:
     """Tell whether an ended stream has nothing after the offset. Raises ``GoneError`` when its log has gone."""
     if await subscription.at_end():
         return True

@@ -11,9 +11,9 @@ from typing import Literal
 
 import msgspec
 
-from relay.native import event_frame, fork_frame, place_of
-from relay.subscription import Batch, Fork
-from shared.events import DeltaEvent, encode_event
+from relay.native import Told, told
+from relay.subscription import Batch
+from shared.events import DeltaEvent, encode_event, encoded_type
 
 _DELTA = b'{"type":"delta"'
 
@@ -31,61 +31,57 @@ _decoder = msgspec.json.Decoder(_Plain)
 
 def merged_frames(stream_id: str, batch: Batch) -> bytes:
     """Return the SSE frames of a batch, with runs of plain deltas of one block as one frame each."""
+    events = merged(stream_id, batch)
+    return b"".join([b"id: %s\nevent: %s\ndata: %s\n\n" % (at, encoded_type(line), line) for at, line in events])
+
+
+def merged(stream_id: str, batch: Batch) -> list[Told]:
+    """Return the events of a batch, with runs of plain deltas of one block as one each."""
     merger = _Merger()
-    for one in batch:
-        if isinstance(one, Fork):
-            merger.put(fork_frame(stream_id))
-            continue
-        place = place_of(stream_id, one.entry)
-        for sub, line in enumerate(one.entry.lines):
-            if sub >= one.skip:
-                merger.add(place, sub, line)
-    return merger.frames()
+    for one in told(stream_id, batch):
+        merger.add(one)
+    return merger.events()
 
 
 class _Merger:
-    """Takes events in order and gives their frames."""
+    """Takes events in order and gives them merged."""
 
     def __init__(self) -> None:
-        self._frames: list[bytes] = []
+        self._events: list[Told] = []
         self._run: list[str] = []
         """The pieces of the run that is open."""
         self._of: tuple[int, Literal["text", "json"]] = (0, "text")
         """Its block and field."""
-        self._last = (b"", 0)
-        """The place of its last event."""
+        self._offset = b""
+        """Of its last event."""
 
-    def add(self, place: bytes, sub: int, line: bytes) -> None:
+    def add(self, event: Told) -> None:
         """Take one event."""
-        delta = _plain(line)
+        delta = _plain(event.line)
         if delta is None:
-            self.put(event_frame(place, sub, line))
+            self._close()
+            self._events.append(event)
             return
         kind: Literal["text", "json"] = "text" if delta.json is None else "json"
         if (delta.block, kind) != self._of:
             self._close()
-        self._of, self._last = (delta.block, kind), (place, sub)
+        self._of, self._offset = (delta.block, kind), event.offset
         self._run.append((delta.text if kind == "text" else delta.json) or "")
 
-    def put(self, frame: bytes) -> None:
-        """Take a frame that stands for itself."""
+    def events(self) -> list[Told]:
+        """Return all events."""
         self._close()
-        self._frames.append(frame)
-
-    def frames(self) -> bytes:
-        """Return all frames."""
-        self._close()
-        return b"".join(self._frames)
+        return self._events
 
     def _close(self) -> None:
         """End the open run, if there is one."""
         if not self._run:
             return
         block, kind = self._of
-        told = "".join(self._run)
+        said = "".join(self._run)
         self._run.clear()
-        delta = DeltaEvent(block, text=told) if kind == "text" else DeltaEvent(block, json=told)
-        self._frames.append(event_frame(*self._last, encode_event(delta)))
+        delta = DeltaEvent(block, text=said) if kind == "text" else DeltaEvent(block, json=said)
+        self._events.append(Told(self._offset, encode_event(delta)))
 
 
 def _plain(line: bytes) -> _Plain | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from relay.subscription import Batch, Fork, Piece
@@ -34,14 +36,38 @@ def place_of(stream_id: str, entry: Entry) -> bytes:
     return b"%s-%08d-%08d-" % (stream_id[:4].encode(), *entry.id)
 
 
+class Told(NamedTuple):
+    """One event and its offset, as they stand on the wire."""
+
+    offset: bytes
+    line: bytes
+
+
+def told(stream_id: str, batch: Batch) -> list[Told]:
+    """Return the events of a batch."""
+    events: list[Told] = []
+    for one in batch:
+        if isinstance(one, Fork):
+            events.append(fork(stream_id))
+            continue
+        place = place_of(stream_id, one.entry)
+        events += [Told(b"%s%03d" % (place, sub), line) for sub, line in enumerate(one.entry.lines) if sub >= one.skip]
+    return events
+
+
+def fork(stream_id: str) -> Told:
+    """Return what has a reader discard all; its offset is the start, so that a cut here loses nothing."""
+    return Told(START.text(stream_id).encode(), _FORK)
+
+
 def event_frame(place: bytes, sub: int, line: bytes) -> bytes:
     """Return the frame of one encoded event, the entry's number ``sub``."""
     return b"id: %s%03d\nevent: %s\ndata: %s\n\n" % (place, sub, encoded_type(line), line)
 
 
 def fork_frame(stream_id: str) -> bytes:
-    """Return the frame that has a reader discard all; its offset is the start, so that a cut here loses nothing."""
-    return b"id: %s\nevent: reset\ndata: %s\n\n" % (START.text(stream_id).encode(), _FORK)
+    """Return the frame that has a reader discard all."""
+    return b"id: %s\nevent: reset\ndata: %s\n\n" % fork(stream_id)
 
 
 def error_frame(error: TailraceError) -> bytes:

@@ -17,6 +17,7 @@ from relay.openapi_parts import (
     refusals,
     sse_content,
 )
+from relay.openapi_socket import socket_paths
 from shared import errors
 
 
@@ -32,6 +33,7 @@ def paths() -> dict[str, Part]:
         **chat_paths(),
         **ai_sdk_paths(),
         **anthropic_paths(),
+        **socket_paths(),
         "/v1/models": {"get": _models()},
         "/v1/models/{model}": {"get": _model()},
         **_service(),

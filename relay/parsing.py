@@ -41,7 +41,7 @@ async def json_body(
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
-        raise _refusal(error, ()) from None
+        raise refusal(error) from None
 
 
 def checked(model: type[Parsed], value: object, *at: str | int) -> Parsed:
@@ -49,7 +49,7 @@ def checked(model: type[Parsed], value: object, *at: str | int) -> Parsed:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise _refusal(error, at) from None
+        raise refusal(error, at) from None
 
 
 def refuse(why: str, *at: str | int) -> NoReturn:
@@ -59,11 +59,14 @@ def refuse(why: str, *at: str | int) -> NoReturn:
     raise InvalidRequestError(message, field=place)
 
 
-def _refusal(error: ValidationError, at: tuple[str | int, ...]) -> InvalidRequestError:
-    """Return what the client is told of pydantic's problems with what stands ``at`` a place of the body."""
+def refusal(error: ValidationError, at: tuple[str | int, ...] = (), *, inside: int = 0) -> InvalidRequestError:
+    """Return what the client is told of pydantic's problems with what stands ``at`` a place of the body.
+
+    The first ``inside`` parts of the places that pydantic names are left out.
+    """
     problems = error.errors(include_url=False, include_input=False, include_context=False)[:_MOST_PROBLEMS]
     for problem in problems:
-        problem["loc"] = (*at, *problem["loc"])
+        problem["loc"] = (*at, *problem["loc"][inside:])
     return InvalidRequestError("; ".join(map(_sentence, problems)), field=_path(problems[0]["loc"]) or None)
 
 
@@ -138,7 +141,14 @@ def place_of(request: web.Request, stream_id: str) -> Place | None:
 
 def _stands(request: web.Request, stream_id: str, parse: Callable[[str, str], Stands], start: Stands) -> Stands | None:
     """Return what ``parse`` makes of what the client has, ``start`` for nothing, None for ``now``."""
-    text = request.headers.get("Last-Event-ID") or request.query.get("offset") or ""
+    return place_in(request.headers.get("Last-Event-ID") or request.query.get("offset") or "", stream_id, parse, start)
+
+
+def place_in(text: str, stream_id: str, parse: Callable[[str, str], Stands], start: Stands) -> Stands | None:
+    """Return what ``parse`` makes of ``text``, ``start`` where it is empty, None for ``now``.
+
+    Raises ``InvalidOffsetError``.
+    """
     if text == "now":
         return None
     if not text:

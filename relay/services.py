@@ -17,6 +17,7 @@ from relay.links import Links
 from relay.start import Starter
 from relay.turnstile import Turnstile
 from relay.viewers import Viewers
+from relay.websocket.deflate import Deflate
 from shared.admission import Admission
 from shared.chats import Chats
 from shared.cluster import Streams
@@ -43,6 +44,7 @@ class Services:
     viewers: Viewers
     connections: Connections
     turnstile: Turnstile
+    deflate: Deflate
     authenticator: Authenticator
     links: Links
     health: RedisHealth
@@ -70,6 +72,7 @@ class Services:
             viewers=Viewers(f"relay-{secrets.token_hex(4)}", stream_log, settings),
             connections=Connections(settings),
             turnstile=Turnstile(settings.accept_per_s),
+            deflate=Deflate(settings.socket_deflate),
             authenticator=authenticator,
             links=Links(settings, stream_log, LinkKeys(streams), authenticator),
             health=RedisHealth((queue, streams), settings),

@@ -57,7 +57,7 @@ class SseWriter:
         writer = await self._response.prepare(self._request)
         assert isinstance(writer, StreamWriter)
         self._writer = writer
-        _hold_little(self._request)
+        hold_little(self._request)
         stream_id = subscription.stream_id
         try:
             try:
@@ -153,7 +153,7 @@ class SseWriter:
         return 0 if transport is None else transport.get_write_buffer_size()
 
 
-def _hold_little(request: web.Request) -> None:
+def hold_little(request: web.Request) -> None:
     """Have the connection hold as little as it can for a client that does not read.
 
     Nothing here: whoever writes waits until the kernel has all of it. And in the kernel no more than a little that has

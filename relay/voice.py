@@ -112,7 +112,11 @@ class DialectVoice:
 
     def error(self, error: TailraceError) -> bytes:
         """Return the frames by which the dialect fails, without ids."""
-        return self._framed(self._teller.fail(error))
+        return self._framed(self.fail(error))
+
+    def fail(self, error: TailraceError) -> list[Frame]:
+        """Return the wire events by which the dialect tells an error that is not in the log."""
+        return self._teller.fail(error)
 
     def _framed(self, told: Iterable[Frame]) -> bytes:
         """Return wire events as SSE frames, with their places as ids."""

@@ -69,6 +69,12 @@ class UnauthorizedError(TailraceError):
     code, status = "unauthorized", 401
 
 
+class ForbiddenError(TailraceError):
+    """A page of this origin may not do that."""
+
+    code, status = "forbidden", 403
+
+
 class NotFoundError(TailraceError):
     """No such route or stream, or the stream belongs to somebody else."""
 

@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     accept_per_s: Count = Field(
         500, description="Most event connections let in per second; others wait in line for up to 5 s, then get 503."
     )
+    socket_streams: Count = Field(100, description="Most streams that one WebSocket follows.")
+    socket_ping_s: Seconds = Field(
+        20.0, description="Silence of a WebSocket's client after which it is pinged; half of that again, and it is cut."
+    )
+    socket_deflate: int = Field(
+        100, ge=0, description="Most WebSockets of one relay that compress what they send; the others send it as it is."
+    )
     cors_origins: list[str] = Field([], description="Origins that browsers may call from; none by default.")
 
     # Who may do what

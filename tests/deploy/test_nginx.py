@@ -54,7 +54,10 @@ class Relays:
                 return await self._events(request)
             if request.path == "/flood":
                 return await self._flood(request)
-            return web.json_response({"bytes": len(await request.read()), "host": request.host})
+            if request.path == "/socket":
+                return await self._echo(request)
+            told = {"bytes": len(await request.read()), "host": request.host}
+            return web.json_response(told | {"upgrade": request.headers.get("Upgrade")})
 
         app = web.Application(client_max_size=8_000_000)
         app.router.add_route("*", "/{tail:.*}", answer)
@@ -71,6 +74,13 @@ class Relays:
             await self.hear.wait()
         await response.write(b"data: 2\n\n")
         return response
+
+    async def _echo(self, request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(protocols=("tailrace.v1",))
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(f"{request.host} {message.data}")
+        return socket
 
     async def _flood(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -214,7 +224,20 @@ async def test_a_body_above_the_relays_limit_still_reaches_a_relay(relays: Relay
     await relays.start(SECOND)
     size = Settings().max_body_bytes + 1
     async with nginx.post("/v1/streams", data=io.BytesIO(bytes(size)), headers={"Host": "a.example"}) as response:
-        assert await response.json() == {"bytes": size, "host": "a.example"}
+        assert await response.json() == {"bytes": size, "host": "a.example", "upgrade": None}
+
+
+async def test_a_websocket_passes_and_no_other_upgrade_does(relays: Relays, nginx: ClientSession) -> None:
+    """With its subprotocol, and with the host by which the relay knows a page of its own."""
+    await relays.start(FIRST)
+    await relays.start(SECOND)
+    async with nginx.ws_connect("/socket", protocols=["tailrace.v1"], headers={"Host": "a.example"}) as socket:
+        await socket.send_str("hello")
+        assert await socket.receive_str(timeout=5) == "a.example hello"
+        assert socket.protocol == "tailrace.v1"
+    headers = {"Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQAAP__"}
+    async with nginx.get("/", headers=headers) as response:
+        assert (await response.json())["upgrade"] is None
 
 
 def test_the_read_timeout_exceeds_the_longest_silence() -> None:

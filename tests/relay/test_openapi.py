@@ -302,6 +302,21 @@ async def test_an_error_after_the_first_byte_is_as_described(
     described.check({"$ref": "#/components/schemas/Event"}, told[0].json())
 
 
+async def refuse_sockets(api: Api, shut: Api) -> None:
+    """Be refused a WebSocket in every way; ``api`` has all the connections it may have."""
+    opening = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Protocol": "tailrace.v1",
+    }
+    assert (await api.get("/v1/ws")).status == 400
+    assert (await shut.get("/v1/ws", headers=opening)).status == 401
+    assert (await api.get("/v1/ws", headers=opening | {"Origin": "https://x.example"})).status == 403
+    assert (await api.get("/v1/ws", headers=opening)).status == 429
+
+
 async def test_refusals_are_as_described(make_api: MakeApi, described: Description) -> None:
     """Every status of every route that a client can bring about, with its code and its headers."""
     settings = {"max_active_per_tenant": 2, "max_connections_per_tenant": 1, "max_body_bytes": 5000}
@@ -313,6 +328,7 @@ async def test_refusals_are_as_described(make_api: MakeApi, described: Descripti
     async with api.follow(stream_id) as reader:
         await reader.take(1)
         await api.get(f"/v1/streams/{stream_id}/events")
+        await refuse_sockets(api, shut)
     await api.ask("DELETE", f"/v1/streams/{gone}")
     await api.post(json=good, headers={"Idempotency-Key": "k"})
     await api.post(json=good, headers={"Idempotency-Key": "k"})

@@ -1,0 +1,1 @@
+"""The WebSocket: many streams on one connection. See docs/websocket.md."""
