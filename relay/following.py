@@ -17,6 +17,7 @@ from relay.dialects.dialect import Dialect
 from relay.dialects.place import NO_PLACE, NOTHING, Had
 from relay.dialects.telling import Frame, Past, Survey
 from relay.first_token import FirstTokenClock
+from relay.keyless import finds_again
 from relay.parsing import place_of
 from relay.respond import json_answer, stream_headers
 from relay.services import SERVICES
@@ -138,7 +139,8 @@ async def poll_in(request: web.Request, reading: Reading, telling: Telling, wait
 async def whole(request: web.Request, reading: Reading, dialect: Dialect, wait_s: float) -> web.Response:
     """Answer with the whole answer in the dialect's non-streaming form, once it has ended.
 
-    Raises ``ProviderError`` for one that failed, and ``OverloadedError`` when it has not ended within ``wait_s``.
+    Raises ``ProviderError`` for one that failed, and ``OverloadedError`` when it has not ended within ``wait_s``: one
+    that is worth a retry only if that finds this stream, since a second one would cost as much again.
     """
     services = request.app[SERVICES]
     stream_id = reading.stream_id
@@ -147,7 +149,9 @@ async def whole(request: web.Request, reading: Reading, dialect: Dialect, wait_s
     record = await owned_record(services.log, stream_id, reading.record.tenant)
     if answer.end is None:
         message = f"the answer is still being made; it goes on, and can be followed at /v1/streams/{stream_id}/events"
-        raise OverloadedError(message, retry_after_s=1, stream_id=stream_id)
+        unfinished = OverloadedError(message, retry_after_s=1, stream_id=stream_id)
+        unfinished.retryable = finds_again(request, record)
+        raise unfinished
     if answer.error is not None and answer.end.status == "failed":
         kind = answer.end.stop_reason or answer.error.code
         failed = ProviderError(

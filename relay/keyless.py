@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+import time
 
 from aiohttp import web
 
 from relay.services import SERVICES
 from relay.start import Started
+from shared.record import Record
 from shared.request import StreamRequest
 
 _COUNT = "x-stainless-retry-count"
 _RETRIED = re.compile(r"0*[1-9][0-9]{0,5}")
+_SURE_MS = 50_000
+"""How old a stream may be that a retry is sent back to: it has to come before the minute is over."""
 _MOST_FAILED = 5
 """How many failed streams a retry passes by. The SDKs try three times unless told otherwise."""
 
@@ -40,6 +44,12 @@ async def start_or_find(request: web.Request, tenant: str, wanted: StreamRequest
             break
         key = _next_key(key)
     return started
+
+
+def finds_again(request: web.Request, record: Record) -> bool:
+    """Tell whether the same request, if it came again now, would be sure to find the stream with this record."""
+    age_ms = time.time() * 1000 - record.created_ms
+    return request.method == "GET" or "Idempotency-Key" in request.headers or age_ms < _SURE_MS
 
 
 def _is_retry(request: web.Request) -> bool:

@@ -46,6 +46,11 @@ _STATUSES = {"unknown_model": 404, "overloaded": 529}
 """Where the API answers with another status than our own."""
 
 
+def request_id(stream_id: str) -> dict[str, str]:
+    """Return the header by which the SDKs name a request; here it names the stream."""
+    return {"request-id": f"req_{stream_id}"}
+
+
 def error_body(code: str, message: str, kind: str | None = None) -> dict[str, Any]:
     """Return the body of an error: its ``type``, and ours as ``details.error_code``, which the SDKs hand out.
 
@@ -74,4 +79,6 @@ def anthropic_error_answer(error: TailraceError) -> web.Response:
     ``x-should-retry`` says whether a retry may help: by status alone the SDKs would repeat every 409 and 5xx.
     """
     headers = error_headers(error) | {"x-should-retry": "true" if error.retryable else "false"}
+    if error.stream_id is not None:
+        headers |= request_id(error.stream_id)
     return json_answer(body_of(error), anthropic_status(error), headers)

@@ -7,7 +7,7 @@ import time
 
 from aiohttp import web
 
-from relay.dialects.anthropic_errors import anthropic_error_answer
+from relay.dialects.anthropic_errors import anthropic_error_answer, request_id
 from relay.dialects.anthropic_messages import ANTHROPIC
 from relay.dialects.anthropic_request import Asked, MessagesBody, canonical_request
 from relay.following import Reading, Telling, follow_in, telling_of, whole
@@ -41,9 +41,12 @@ async def create(request: web.Request) -> web.StreamResponse:
     # Shielded: a client that goes away must not leave the start order half done.
     started = await asyncio.shield(start_or_find(request, tenant, wanted))
     reading = Reading(started.stream_id, started.record, asked_ms)
+    headers = request_id(started.stream_id)
     if body.stream:
-        return await follow_in(request, reading, Telling(ANTHROPIC))
-    return await whole(request, reading, ANTHROPIC, services.settings.wait_max_s)
+        return await follow_in(request, reading, Telling(ANTHROPIC, headers=headers))
+    answer = await whole(request, reading, ANTHROPIC, services.settings.wait_max_s)
+    answer.headers.update(headers)
+    return answer
 
 
 async def resume(request: web.Request) -> web.StreamResponse:

@@ -86,6 +86,7 @@ async def test_a_whole_answer_is_a_message(client: AsyncAnthropic) -> None:
     assert text_of(message) == words(3)
     assert message.stop_reason == "end_turn"
     assert message.usage.output_tokens == 3
+    assert message._request_id == f"req_{message.id.removeprefix('msg_')}"
 
 
 async def test_a_streamed_answer_adds_up_to_the_message(client: AsyncAnthropic) -> None:
@@ -146,6 +147,34 @@ async def test_what_cannot_be_done_is_an_error_of_the_sdk_s(client: AsyncAnthrop
     assert conflict.value.response.headers["x-should-retry"] == "false"
     with pytest.raises(anthropic.NotFoundError, match="counts no tokens"):
         await client.messages.count_tokens(model="sim", messages=wanted["messages"])
+
+
+async def test_the_models_are_listed(client: AsyncAnthropic) -> None:
+    """As the SDK pages through them, and one by one."""
+    assert [model.id async for model in await client.models.list()] == ["sim"]
+    assert (await client.models.retrieve("sim")).type == "model"
+    with pytest.raises(anthropic.NotFoundError):
+        await client.models.retrieve("none")
+
+
+async def test_an_answer_that_takes_too_long_goes_on_and_is_found_again(
+    relay_process: StartService, worker_process: StartService
+) -> None:
+    """The SDK waits again, by itself, for the same stream."""
+    settings = {"TAILRACE_SIM": "true", "TAILRACE_WAIT_MAX_S": "0.5"}
+    services = [relay_process(**settings), worker_process(**settings)]
+    for service in services:
+        await service.ready()
+    async with connect(services[0].url) as client:
+        wanted: dict[str, Any] = {"model": "sim", "max_tokens": 100, "messages": script(tokens=50, per_second=40)}
+        assert text_of(await client.messages.create(**wanted)) == words(50)
+        listed: Any = await client.get("/v1/streams", cast_to=object)
+        assert len(listed["streams"]) == 1
+        with pytest.raises(anthropic.OverloadedError) as given_up:
+            await client.with_options(max_retries=0).messages.create(**wanted | {"max_tokens": 99})
+        assert given_up.value.request_id is not None
+        message_id = given_up.value.request_id.removeprefix("req_")
+        assert (await follow(client, message_id))[-1].type == "message_stop"
 
 
 async def test_a_failed_answer_is_an_error_streamed_or_not(client: AsyncAnthropic) -> None:
@@ -230,11 +259,10 @@ async def test_a_relay_that_is_drained_cuts_streams_and_hands_over_whole_answers
             first.terminate()
             with pytest.raises(CUT):
                 await stream.get_final_message()
-        message_id = stream.current_message_snapshot.id
-        events = await follow(client, message_id)
+        assert await first.ended() == 0
+        events = await follow(client, stream.current_message_snapshot.id)
         assert events[-1].type == "message_stop"
         assert text_of(await whole) == words(120)
-    assert await first.ended() == 0
 
 
 async def test_claude_s_own_blocks_come_through_as_they_are(
