@@ -4,7 +4,10 @@
 const NAMES = [
   "@ai-sdk/react6",
   "@ai-sdk/react7",
+  "@ai-sdk/workflow",
   "@anthropic-ai/sdk",
+  "@workflow/ai",
+  "ai",
   "ai6",
   "ai7",
   "openai",
@@ -13,7 +16,10 @@ const NAMES = [
   "react18",
 ];
 
+// Only this part of it is for browsers; the rest asks for a server's runtime.
+const PARTS = { "@ai-sdk/workflow": "@ai-sdk/workflow/client" };
+
 for (const name of NAMES) {
-  const exports = Object.keys(await import(name)).length;
+  const exports = Object.keys(await import(PARTS[name] ?? name)).length;
   console.log(JSON.stringify({ name, exports }));
 }
