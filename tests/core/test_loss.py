@@ -8,6 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.chats import CHAT_ID, Chats
 from shared.events import AttemptEvent
 from shared.settings import Settings
 from tests.conftest import StartRedis
@@ -48,9 +49,12 @@ async def test_an_end_that_redis_has_lost_is_written_again_and_nobody_answers_tw
 async def test_an_idempotency_key_that_redis_has_lost_still_leads_to_its_stream(
     redis_server: StartRedis, *, ended: bool
 ) -> None:
-    """The key was written in the moment before the crash; a repeat waits until the stream's worker has put it back."""
+    """The key was written in the moment before the crash; a repeat waits until the stream's worker has put it back.
+
+    So is the chat that a front end comes back with.
+    """
     server = redis_server(appendfsync="no")
-    asked = request(tokens=5 if ended else 2000, per_second=100)
+    asked = request(tokens=5 if ended else 2000, per_second=100).model_copy(update={"metadata": {CHAT_ID: "c"}})
     settings = Settings(redis_url=server.url, sim=True, lease_s=0.6, linger_s=30, worker_drain_s=0.1)
     async with Redis.from_url(server.url, retry_on_error=[ConnectionError]) as redis, working(settings) as worker:
         system = System(redis, settings)
@@ -63,6 +67,14 @@ async def test_an_idempotency_key_that_redis_has_lost_still_leads_to_its_stream(
         again = await insist(lambda: system.starter.start(TENANT, asked, "lost"), 5)
         assert (again.stream_id, again.attached) == (first.stream_id, True)
         assert first.stream_id in [found for found, _ in await system.admission.listed(TENANT, 1e15, 0, 10)]
+        if not ended:  # a chat has nothing to come back to then
+            chats = Chats(redis, settings)
+            assert await eventually(lambda: newest(chats)) == first.stream_id
+
+
+async def newest(chats: Chats) -> str:
+    """Return the newest stream of the chat."""
+    return (await chats.newest(TENANT, "c")).stream_id
 
 
 @pytest.mark.parametrize("turns", range(0, 24, 3))

@@ -410,6 +410,15 @@ def test_an_answer_goes_on_in_its_open_text_and_step() -> None:
     ]
 
 
+def test_a_step_waits_for_its_parts() -> None:
+    """Version 6 forgets the open parts of a step that finishes, and would die of their next delta."""
+    told_of = chunks(
+        AI_SDK_V6, ON, BlockStartEvent(0, "text"), OFF, DeltaEvent(0, text="H"), BlockStopEvent(0), ON, OFF, DONE
+    )
+    expected = ["start-step", "text-start", "text-delta", "text-end", "finish-step", "finish"]
+    assert [chunk["type"] for chunk in told_of] == expected
+
+
 def test_an_answer_that_goes_on_with_a_message_has_its_id() -> None:
     """After a tool's output the client goes on with the message it has; a new id would make it a second one."""
     start = StartEvent(STREAM, "anthropic", "claude", 1, 100, metadata={MESSAGE_ID: "m2"})
