@@ -46,8 +46,8 @@ lock: .venv/run.stamp
 	@test -x .venv/lock/bin/uv || $(BIN)/python -m venv .venv/lock
 	@.venv/lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV)
 	$(COMPILE) -o requirements/build.lock requirements/build.in
-	$(COMPILE) -o requirements/run.lock pyproject.toml
-	$(COMPILE) -o requirements/test.lock -c requirements/run.lock --extra test --extra bench --extra lint pyproject.toml
+	$(COMPILE) -o requirements/run.lock --extra openai --extra google pyproject.toml
+	$(COMPILE) -o requirements/test.lock -c requirements/run.lock --extra openai --extra google --extra test --extra bench --extra lint pyproject.toml
 	$(COMPILE) -o requirements/model.lock --no-deps requirements/model.in
 
 clean:

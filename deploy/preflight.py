@@ -11,7 +11,8 @@ from shared.errors import ConfigurationError
 from shared.settings import load_settings
 
 _NO_MODEL = (
-    "no model to answer with: set ANTHROPIC_API_KEY for Claude, TAILRACE_MODELS for models of your own, "
+    "no model to answer with: set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY, "
+    "TAILRACE_MODELS for models of your own, "
     "or TAILRACE_SIM=true for simulated answers"
 )
 

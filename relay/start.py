@@ -123,7 +123,9 @@ class Starter:
         """Return the model of that name, of None the default, and its name. Raises ``UnknownModelError``."""
         offered = self._settings.offered_models()
         if not offered:
-            message = "no models are configured: set ANTHROPIC_API_KEY or TAILRACE_MODELS"
+            message = (
+                "no models are configured: set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY, or TAILRACE_MODELS"
+            )
             raise UnknownModelError(message)
         name = asked or self._settings.default_model or next(iter(offered))
         model = offered.get(name)

@@ -39,6 +39,8 @@ class Wire:
     documents: frozenset[str] = frozenset()
     result_images: bool = False
     stop: bool = True
+    own_tools: bool = False
+    """Whether the wire has tools of its own, which go into ``provider_options.tools``."""
     own_blocks: frozenset[str] = frozenset()
     """The wire's own content, which an assistant message may hold as it was told."""
     thinking_field: str = ""
@@ -70,6 +72,7 @@ RESPONSES = Wire(
     documents=frozenset(("base64", "url", "text")),
     result_images=True,
     stop=False,
+    own_tools=True,
     own_blocks=frozenset(
         (
             *("web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"),
@@ -84,6 +87,7 @@ GENERATE = Wire(
     frozenset(("model", "contents", "systemInstruction", "toolConfig")),
     images=frozenset(("base64",)),
     documents=frozenset(("base64", "text")),
+    own_tools=True,
     own_blocks=frozenset(("google_part",)),
 )
 _GENERATION_RESERVED = frozenset(
@@ -193,7 +197,8 @@ def _is_count(value: object) -> bool:
 
 def _in_tool(wire: Wire, tool: Mapping[str, Any], place: str) -> Iterator[str]:
     if tool.get("type", "custom") != "custom":
-        yield f"{place}.type: {wire.name} has no tool {tool['type']!r}; its own go into provider_options.tools"
+        own = "; its own go into provider_options.tools" if wire.own_tools else ""
+        yield f"{place}.type: {wire.name} has no tool {tool['type']!r}{own}"
         return
     if not isinstance(tool.get("name"), str) or not tool["name"]:
         yield f"{place}.name: must be a name"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 ProviderName = Literal["anthropic", "openai", "google", "sim"]
 OpenAIApi = Literal["chat", "responses"]
@@ -25,6 +26,9 @@ class Model(BaseModel):
     provider: ProviderName
     upstream: str | None = Field(None, description="The provider's own name for the model; the alias if not given.")
     base_url: str | None = Field(None, description="Where the provider listens, if not at its usual address.")
+    api_key: SecretStr | None = Field(
+        None, description="Key for base_url, where that server wants one; a provider's own key goes to no other server."
+    )
     max_tokens: int = Field(8192, gt=0, description="Most tokens one answer may have; a larger request is clamped.")
     continuation: Continuation = Field(
         "user_turn", description="How a cut answer is continued: by assistant prefill or by a further user turn."
@@ -48,6 +52,9 @@ class Model(BaseModel):
             "openai": (None, "effort", "none"),
             "google": (None, "effort", "budget", "none"),
         }
+        if self.api_key is not None and self.base_url is None:
+            message = "api_key is for models with a base_url; a provider's own key has a setting"
+            raise ValueError(message)
         if self.api != "chat" and self.provider != "openai":
             message = "api is for models of provider openai"
             raise ValueError(message)
@@ -57,12 +64,18 @@ class Model(BaseModel):
         return self
 
 
-def default_models(*, anthropic: bool, sim: bool) -> dict[str, Model]:
-    """Return the models offered when none are configured: Claude with a key, the simulator when it is on."""
+def default_models(keys: Collection[ProviderName], *, sim: bool) -> dict[str, Model]:
+    """Return the models offered when none are configured: those of providers with a key, the simulator if it is on."""
     models: dict[str, Model] = {}
-    if anthropic:
+    if "anthropic" in keys:
         for name in ("claude-sonnet-5-5", "claude-opus-5-5", "claude-haiku-5-5", "claude-haiku-4-5"):
             models[name] = Model(provider="anthropic", continuation=claude_continuation(name), max_tokens=32_000)
+    if "openai" in keys:
+        for name in ("gpt-6.2-sol", "gpt-6.1-terra", "gpt-6-luna", "gpt-5.4-mini"):
+            models[name] = Model(provider="openai", api="responses", thinking="effort", max_tokens=32_000)
+    if "google" in keys:
+        for name in ("gemini-3.8-flash", "gemini-3.1-pro-preview", "gemini-2.5-flash"):
+            models[name] = Model(provider="google", max_tokens=32_000)
     if sim:
         models["sim"] = Model(provider="sim", continuation="prefill")
     return models

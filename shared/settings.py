@@ -13,7 +13,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_vali
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from shared.errors import ConfigurationError
-from shared.models import Model, default_models
+from shared.models import Model, ProviderName, default_models
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -189,6 +189,26 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("ANTHROPIC_BASE_URL", "TAILRACE_ANTHROPIC_BASE_URL"),
         description="Where the Anthropic API is, for models that name no base_url; read from ANTHROPIC_BASE_URL.",
     )
+    openai_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("OPENAI_API_KEY", "TAILRACE_OPENAI_API_KEY"),
+        description="Key of the OpenAI API; read from OPENAI_API_KEY.",
+    )
+    openai_base_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("OPENAI_BASE_URL", "TAILRACE_OPENAI_BASE_URL"),
+        description="Where the OpenAI API is, version included, for models that name no base_url; OPENAI_BASE_URL.",
+    )
+    google_api_key: SecretStr | None = Field(
+        None,
+        validation_alias=AliasChoices("GEMINI_API_KEY", "GOOGLE_API_KEY", "TAILRACE_GOOGLE_API_KEY"),
+        description="Key of the Gemini API; read from GEMINI_API_KEY or GOOGLE_API_KEY.",
+    )
+    google_base_url: str | None = Field(
+        None,
+        validation_alias=AliasChoices("GOOGLE_GEMINI_BASE_URL", "TAILRACE_GOOGLE_BASE_URL"),
+        description="Where the Gemini API is, for models that name no base_url; read from GOOGLE_GEMINI_BASE_URL.",
+    )
     sim: bool = Field(default=False, description="Offer the simulated provider, for load and fault tests.")
     models: dict[str, Model] = Field({}, description="Models by alias, replacing the built-in ones.")
     default_model: str | None = Field(None, description="Model of a request that names none; the first one if not set.")
@@ -226,7 +246,16 @@ class Settings(BaseSettings):
 
     def offered_models(self) -> dict[str, Model]:
         """Return the models clients may name."""
-        return self.models or default_models(anthropic=self.anthropic_api_key is not None, sim=self.sim)
+        return self.models or default_models(self.providers_with_keys(), sim=self.sim)
+
+    def providers_with_keys(self) -> list[ProviderName]:
+        """Return the providers whose own API may be called, the one whose models come first in front."""
+        keys: dict[ProviderName, SecretStr | None] = {
+            "anthropic": self.anthropic_api_key,
+            "openai": self.openai_api_key,
+            "google": self.google_api_key,
+        }
+        return [name for name, key in keys.items() if key is not None]
 
     def key_digests(self) -> dict[str, bytes]:
         """Return tenant -> SHA-256 of its API key, which is all that authorization needs to keep."""

@@ -1,4 +1,4 @@
-"""What the local Messages server answers: scripts, and the frames that a script becomes. Pure."""
+"""What the local provider answers: scripts, and the frames that a script becomes on the Messages wire. Pure."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def frames(script: Script, body: dict[str, Any], said: str) -> Iterator[Frame]:
     for block in _before_text(script, said):
         yield from (frame(name, {"index": index, **data}, script.newline) for name, data in block)
         index += 1
-    pieces, limited = _pieces(script, body, said)
+    pieces, limited = pieces_of(script, int(body["max_tokens"]), said)
     if pieces or not script.tools:
         yield from _text(script, index, pieces, body, said)
         index += 1
@@ -140,15 +140,14 @@ def frames(script: Script, body: dict[str, Any], said: str) -> Iterator[Frame]:
     yield frame("message_stop", {}, script.newline)
 
 
-def _pieces(script: Script, body: dict[str, Any], said: str) -> tuple[list[tuple[int, str]], bool]:
-    """Return the numbered pieces of text still to say, and whether ``max_tokens`` ends them early."""
+def pieces_of(script: Script, room: int, said: str) -> tuple[list[tuple[int, str]], bool]:
+    """Return the numbered pieces of text still to say, and whether they end early since there is ``room`` for fewer."""
     parts = list(script.text) if script.text is not None else [token(index) for index in range(script.tokens)]
     left, pieces = len(said) if whole_text(script).startswith(said) else 0, []
     for number, part in enumerate(parts):
         if len(part) > left:
             pieces.append((number, part[left:]))
         left = max(0, left - len(part))
-    room = int(body["max_tokens"])
     return pieces[:room], len(pieces) > room
 
 

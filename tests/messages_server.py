@@ -1,4 +1,4 @@
-"""A local server that speaks the Anthropic Messages API as the wire has it, and fails as it is told to.
+"""A local server that speaks a provider's API as the wire has it, Anthropic's unless told another, and fails as told.
 
 In a test: ``async with MessagesServer() as server``, then ``server.base_url``, ``server.calls`` and
 ``server.say(Script(...))``. As a process: ``python -m tests.messages_server --port 0`` prints its address as a line of
@@ -22,11 +22,11 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.messages_script import Frame, Script, error_body, frame, frames, whole_text
+from tests.messages_script import Frame, Script, whole_text
+from tests.messages_wire import MESSAGES
+from tests.wire import Wire
 
 _RESET = struct.pack("ii", 1, 0)
-_NO_PREFILL = "claude-"
-"""Models whose name begins so refuse a prefill, as Claude 4.6 and later do."""
 
 
 @dataclass
@@ -47,19 +47,26 @@ class RecordedCall:
 class MessagesServer:
     """The server; an async context manager that serves on a free loopback port unless told another."""
 
-    def __init__(self, port: int = 0, default: Script | None = None, tls: ssl.SSLContext | None = None) -> None:
-        """Take the port, the script for requests that bring none, and the certificate to serve HTTPS."""
+    def __init__(
+        self,
+        port: int = 0,
+        default: Script | None = None,
+        tls: ssl.SSLContext | None = None,
+        wire: Wire = MESSAGES,
+    ) -> None:
+        """Take the port, the script for requests that bring none, the certificate to serve HTTPS, and the wire."""
         self.calls: list[RecordedCall] = []
         self.base_url = ""
         self.most_at_once = 0
         self._at_once = 0
         self._port = port
         self._tls = tls
+        self._wire = wire
         self._default = default or Script()
         self._scripts: deque[Script] = deque()
         self._conversations: Counter[str] = Counter()
         app = web.Application(client_max_size=64 * 1024 * 1024)
-        app.router.add_post("/v1/messages", self._messages)
+        app.router.add_post(wire.path, self._answer)
         app.router.add_get("/calls", self._told_calls)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
 
@@ -85,22 +92,23 @@ class MessagesServer:
     async def _told_calls(self, _request: web.Request) -> web.Response:
         return web.json_response({"calls": [call.body for call in self.calls], "most_at_once": self.most_at_once})
 
-    async def _messages(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         headers = {name.lower(): value for name, value in request.headers.items()}
         peer = request.transport.get_extra_info("peername") if request.transport else None
         call = RecordedCall(body, headers, peer)
         self.calls.append(call)
-        if problem := _problem(body):
-            return web.json_response(error_body("invalid_request_error", problem), status=400)
+        wire = self._wire
+        if problem := wire.problem(body):
+            refusal = Script(status=400, error_type="invalid_request_error", error_message=problem)
+            return web.json_response(wire.error(refusal), status=400)
         script, said = self._script(body)
         if script.status != 200:
-            told = error_body(script.error_type, script.error_message, script.error_details)
-            return web.json_response(told, status=script.status, headers=script.headers)
+            return web.json_response(wire.error(script), status=script.status, headers=script.headers)
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            return await _Answer(request, call, script).send(frames(script, body, said))
+            return await _Answer(request, call, script, wire).send(wire.frames(script, body, said))
         except (asyncio.CancelledError, ConnectionError):
             call.disconnected.set()
             raise
@@ -109,7 +117,7 @@ class MessagesServer:
 
     def _script(self, body: dict[str, Any]) -> tuple[Script, str]:
         """Return the script for a request, without its faults if this call is not to have them, and what was said."""
-        asked, said = _asked(body["messages"])
+        asked, said = _asked(self._wire.turns(body))
         script = self._scripts.popleft() if self._scripts else Script.parse(asked) or self._default
         self._conversations[asked] += 1
         if script.attempts and self._conversations[asked] not in script.attempts:
@@ -120,10 +128,11 @@ class MessagesServer:
 class _Answer:
     """Sends one answer: paced, and with its fault."""
 
-    def __init__(self, request: web.Request, call: RecordedCall, script: Script) -> None:
+    def __init__(self, request: web.Request, call: RecordedCall, script: Script, wire: Wire) -> None:
         self._request = request
         self._call = call
         self._script = script
+        self._wire = wire
         self._response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
 
     async def send(self, told: Iterator[Frame]) -> web.StreamResponse:
@@ -137,8 +146,7 @@ class _Answer:
             if script.stall_at == number:
                 await self._stall()
             if script.error_at == number:
-                error = error_body(script.error_type, script.error_message)
-                await self._write(frame("error", error, script.newline).data)
+                await self._write(self._wire.error_frame(script))
                 break
             if piece.token is not None:
                 first = piece.token if first is None else first
@@ -163,7 +171,7 @@ class _Answer:
         pause_s = self._script.stall_pings_s
         while True:
             await asyncio.sleep(pause_s or 3600)
-            await self._write(frame("ping", {}).data)
+            await self._write(self._wire.ping)
 
     async def _cut(self) -> web.StreamResponse:
         """End the connection in the way the script names."""
@@ -181,43 +189,15 @@ class _Answer:
         return self._response
 
 
-def _asked(messages: list[dict[str, Any]]) -> tuple[str, str]:
+def _asked(turns: list[tuple[str, str]]) -> tuple[str, str]:
     """Return the last real question, and what an interrupted answer to it has said already."""
     said = ""
-    for message in reversed(messages):
-        text = _text_of(message)
-        if message["role"] == "assistant":
+    for role, text in reversed(turns):
+        if role == "assistant":
             said = text + said
         elif not text.startswith("Your previous response was interrupted"):
             return text, said
     return "", said
-
-
-def _text_of(message: dict[str, Any]) -> str:
-    content = message["content"]
-    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
-
-
-def _problem(body: dict[str, Any]) -> str | None:
-    """Return what the API would say is wrong with a request, if anything."""
-    messages = body.get("messages")
-    if not messages or not isinstance(body.get("max_tokens"), int) or body["max_tokens"] < 1:
-        return "messages and max_tokens are required"
-    if body.get("stream") is not True:
-        return "this server streams only"
-    budget = body.get("thinking", {}).get("budget_tokens", 0)
-    if budget >= body["max_tokens"]:
-        return "max_tokens must be greater than thinking.budget_tokens"
-    for message in messages:
-        for block in message["content"] if isinstance(message["content"], list) else []:
-            if block.get("type") == "text" and not block["text"].strip():
-                return "text content blocks must contain non-whitespace text"
-    if messages[-1]["role"] == "assistant":
-        if body["model"].startswith(_NO_PREFILL):
-            return "This model does not support assistant message prefill."
-        if _text_of(messages[-1]) != _text_of(messages[-1]).rstrip():
-            return "final assistant content cannot end with trailing whitespace"
-    return None
 
 
 async def _serve(port: int) -> None:

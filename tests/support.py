@@ -75,7 +75,8 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("TAILRACE_", "ANTHROPIC_", "MAKE")) and not name.endswith("_API_KEY")
+        if not name.startswith(("TAILRACE_", "ANTHROPIC_", "OPENAI_", "GOOGLE_", "MAKE"))
+        and not name.endswith("_API_KEY")
     }
     return kept | dict(extra or {})
 

@@ -11,7 +11,7 @@ from shared.settings import Settings
 
 __all__ = ["drain_budgets", "foreign_environment", "python_module", "service_environment"]
 
-_OURS = ("TAILRACE_", "ANTHROPIC_")
+_OURS = ("TAILRACE_", "ANTHROPIC_", "OPENAI_", "GEMINI_", "GOOGLE_")
 _RELAY_DRAIN_S = 1.0
 _WORKER_DRAIN_S = 2.0
 """A person at the terminal waits for these, and nobody else is connected: far below the services' own budgets."""

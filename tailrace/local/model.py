@@ -30,12 +30,12 @@ _LOG_TAIL_BYTES = 65_536
 _MEGABYTE = 1_000_000
 _ALL_MB = 127
 """What the lock file names weighs, give or take the platform."""
-_OTHERWISE = "or set ANTHROPIC_API_KEY to be answered by Claude"
+_OTHERWISE = "or set ANTHROPIC_API_KEY, OPENAI_API_KEY or GEMINI_API_KEY to be answered by their models"
 
 
 def is_wanted(settings: Settings) -> bool:
     """Return whether the local model answers: when there is no API key, and no models were configured."""
-    return settings.anthropic_api_key is None and not settings.models
+    return not settings.providers_with_keys() and not settings.models
 
 
 def is_installed() -> bool:

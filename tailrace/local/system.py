@@ -98,7 +98,7 @@ class System:
         if model.is_wanted(self._settings):
             port = free_port()
             models = {model.ALIAS: model.local_model(port)}
-            models |= default_models(anthropic=False, sim=self._settings.sim)
+            models |= default_models((), sim=self._settings.sim)
             # Loading it takes longest and needs nobody: the services start meanwhile.
             self._start(model.model_program(port))
         await self._until_ready(waiting)
@@ -137,7 +137,8 @@ class System:
     def _announce(self, url: str) -> None:
         if model.is_wanted(self._settings):
             self._progress.say(
-                "A small model on this machine answers (SmolLM2-135M); with ANTHROPIC_API_KEY set, Claude does."
+                "A small model on this machine answers (SmolLM2-135M); with ANTHROPIC_API_KEY set, Claude does "
+                "(OPENAI_API_KEY and GEMINI_API_KEY likewise)."
             )
         self._progress.say(f"Logs: {self._state.logs}. Ctrl-C stops everything.")
         sys.stdout.write(f"Tailrace is running: {url}\n")

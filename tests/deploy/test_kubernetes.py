@@ -19,6 +19,7 @@ from tests.support_redis import find_binary
 
 AIR_S = 5
 VERSIONS = ("1.31", "1.34", "1.37")
+PROVIDER_KEYS = {"ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY"}
 OURS = ("tailrace-relay", "tailrace-worker")
 PODS = (*OURS, "tailrace-redis")
 
@@ -88,7 +89,7 @@ def test_the_grace_period_exceeds_the_pre_stop_and_the_drain_budget(manifests: M
 
 def test_the_settings_given_exist(manifests: Manifests) -> None:
     """A misspelt variable would be ignored without a word."""
-    names = {f"TAILRACE_{name.upper()}" for name in Settings.model_fields} | {"ANTHROPIC_API_KEY"}
+    names = {f"TAILRACE_{name.upper()}" for name in Settings.model_fields} | PROVIDER_KEYS
     given = {variable["name"] for name in OURS for variable in container(manifests, name)["env"]}
     (settings,) = (found for (_, name), found in manifests.items() if name.startswith("tailrace-settings"))
     assert given | set(settings["data"]) <= names
@@ -98,7 +99,7 @@ def test_the_settings_given_exist(manifests: Manifests) -> None:
 def test_secrets_come_from_the_secret(manifests: Manifests, name: str) -> None:
     """Neither a ConfigMap nor a manifest holds a password."""
     from_secret = {variable["name"] for variable in container(manifests, name)["env"] if "valueFrom" in variable}
-    assert {"TAILRACE_REDIS_URL", "ANTHROPIC_API_KEY"} <= from_secret
+    assert {"TAILRACE_REDIS_URL", *PROVIDER_KEYS} <= from_secret
     assert ("TAILRACE_API_KEYS" in from_secret) is (name == "tailrace-relay")
     (secret,) = (found for (kind, _), found in manifests.items() if kind == "Secret")
     variables = [variable for other in PODS for variable in container(manifests, other)["env"]]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from shared.models import Model, claude_continuation, default_models
+from shared.models import Model, ProviderName, claude_continuation, default_models
 
 
 @pytest.mark.parametrize(
@@ -33,17 +33,32 @@ def test_models_from_4_6_on_continue_by_a_user_turn(name: str, continuation: str
 
 def test_nothing_is_offered_without_a_key_or_the_simulator() -> None:
     """A model nobody can reach is no model."""
-    assert default_models(anthropic=False, sim=False) == {}
+    assert default_models((), sim=False) == {}
 
 
 def test_claude_is_offered_with_a_key_and_comes_first() -> None:
     """The first model is the default one: never the simulator where there is a real one."""
-    models = default_models(anthropic=True, sim=True)
+    models = default_models(["anthropic"], sim=True)
     assert next(iter(models.values())).provider == "anthropic"
     assert models["sim"].provider == "sim"
     for name, model in models.items():
         if model.provider == "anthropic":
             assert model.continuation == claude_continuation(name)
+
+
+@pytest.mark.parametrize("name", ["openai", "google"])
+def test_the_models_of_each_key_are_offered(name: ProviderName) -> None:
+    """After Claude, where there is a key for that too."""
+    assert {model.provider for model in default_models([name], sim=False).values()} == {name}
+    assert next(iter(default_models([name, "anthropic"], sim=False).values())).provider == "anthropic"
+
+
+def test_a_key_is_for_an_address_and_never_shown() -> None:
+    """A model's key is for its own server; a provider's own key has a setting."""
+    with pytest.raises(ValidationError):
+        Model(provider="openai", api_key=SecretStr("sk-secret-1"))
+    model = Model(provider="openai", base_url="http://own", api_key=SecretStr("sk-secret-1"))
+    assert "sk-secret-1" not in repr(model) + str(model) + model.model_dump_json()
 
 
 @pytest.mark.parametrize(

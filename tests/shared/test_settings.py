@@ -24,7 +24,7 @@ Setenv = Callable[..., None]
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away whatever the machine has configured."""
     for name in list(os.environ):
-        if name.upper().startswith(("TAILRACE_", "ANTHROPIC_")):
+        if name.upper().startswith(("TAILRACE_", "ANTHROPIC_", "OPENAI_", "GEMINI_", "GOOGLE_")):
             monkeypatch.delenv(name)
 
 
@@ -85,6 +85,19 @@ def test_the_environment_is_read_by_prefix(setenv: Setenv) -> None:
     assert settings.api_keys["acme"].get_secret_value() == SECRET
     assert settings.anthropic_api_key == SecretStr("sk-1")
     assert {"sim", "claude-sonnet-5-5"} <= set(settings.offered_models())
+
+
+@pytest.mark.parametrize(
+    ("variable", "provider"),
+    [("OPENAI_API_KEY", "openai"), ("GEMINI_API_KEY", "google"), ("GOOGLE_API_KEY", "google")],
+)
+def test_a_providers_key_is_read_by_the_name_its_sdk_has_for_it(setenv: Setenv, variable: str, provider: str) -> None:
+    """And its models are offered."""
+    setenv(**{variable: SECRET})
+    settings = load_settings()
+    assert settings.providers_with_keys() == [provider]
+    assert {model.provider for model in settings.offered_models().values()} == {provider}
+    assert SECRET not in repr(settings)
 
 
 def test_an_empty_variable_is_one_that_is_not_set(setenv: Setenv) -> None:

@@ -27,6 +27,7 @@ def test_the_services_get_what_the_runner_decided() -> None:
             "continuation": "prefill",
             "on_interruption": "continue",
             "echoes_prefill": False,
+            "api": "chat",
         }
     }
     assert ours == {

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from email.utils import formatdate
-from pathlib import Path
 from time import time
 from typing import Any
 
@@ -22,9 +18,8 @@ from shared.answer import Answer
 from shared.errors import ProviderError
 from shared.events import Event
 from shared.models import Continuation, Model
-from tests.messages_script import Cut, Script, whole_text
+from tests.messages_script import Script, whole_text
 from tests.messages_server import MessagesServer
-from tests.support import eventually, free_port
 from worker.continuation import plan_attempt
 from worker.llm import Call, Finish
 from worker.providers.anthropic import AnthropicProvider
@@ -49,15 +44,6 @@ async def provider(server: MessagesServer) -> AsyncIterator[AnthropicProvider]:
     talking = AnthropicProvider(api_key=KEY, limits=PATIENT, base_url=server.base_url)
     yield talking
     await talking.aclose()
-
-
-async def impatient(server: MessagesServer, call: Call, limits: Limits) -> ProviderError:
-    """Return how a call fails under other limits."""
-    provider = AnthropicProvider(api_key=KEY, limits=limits, base_url=server.base_url)
-    try:
-        return await failure(provider, call)
-    finally:
-        await provider.aclose()
 
 
 async def told(provider: AnthropicProvider, call: Call = CALL) -> tuple[list[Event | Finish], ProviderError | None]:
@@ -87,17 +73,6 @@ def folded(events: list[Event | Finish], into: Answer | None = None) -> Answer:
         if not isinstance(event, Finish):
             answer.apply(event)
     return answer
-
-
-async def test_an_answer_is_told_whole(server: MessagesServer, provider: AnthropicProvider) -> None:
-    """Thinking, text and tools, from real sockets; the last thing is the finish."""
-    server.say(Script(tokens=300, thinking=5, tools=[{"name": "t", "input": {"a": 1}}], ping_every=3))
-    events, error = await told(provider)
-    assert error is None
-    assert [block.kind for block in folded(events).blocks] == ["thinking", "text", "tool_use"]
-    assert folded(events).text == whole_text(Script(tokens=300))
-    assert isinstance(events[-1], Finish)
-    assert events[-1].stop_reason == "tool_use"
 
 
 async def test_the_version_of_the_api_is_one_that_takes_the_request(
@@ -152,55 +127,11 @@ async def test_the_request_is_what_the_client_wrote(server: MessagesServer, prov
     assert call.headers["accept-encoding"] == "identity"
 
 
-@pytest.mark.parametrize(
-    ("status", "kind", "retryable"),
-    [
-        (400, "invalid_request", False),
-        (401, "authentication", False),
-        (402, "billing", False),
-        (403, "permission", False),
-        (404, "not_found", False),
-        (408, "timeout", True),
-        (409, "conflict", True),
-        (413, "too_large", False),
-        (418, "invalid_request", False),
-        (422, "invalid_request", False),
-        (429, "rate_limited", True),
-        (500, "server_error", True),
-        (502, "server_error", True),
-        (504, "timeout", True),
-        (529, "overloaded", True),
-    ],
-)
-async def test_each_refusal_has_its_kind_and_costs_one_call(
-    server: MessagesServer, provider: AnthropicProvider, status: int, kind: str, *, retryable: bool
-) -> None:
-    """The SDK must not retry: only attempts in the log may multiply calls."""
-    server.say(Script(status=status, headers={"retry-after": "7"}))
-    error = await failure(provider)
-    assert (error.kind, error.retryable) == (kind, retryable)
-    assert error.retry_after_s == (7 if retryable else None)
-    assert error.message.endswith(".") or "scripted" in error.message
-    assert len(server.calls) == 1
-
-
 async def test_a_spending_limit_is_not_waited_out(server: MessagesServer, provider: AnthropicProvider) -> None:
     """It comes as 429, but no delay of ours outlasts it."""
     server.say(Script(status=429, error_details={"error_code": "enforced_spend_limit_reached"}))
     error = await failure(provider)
     assert (error.kind, error.retryable) == ("billing", False)
-
-
-async def test_what_is_wrong_with_a_request_is_said_without_secrets(
-    server: MessagesServer, provider: AnthropicProvider
-) -> None:
-    """The provider's words help its client; keys in them help nobody, and long words are cut."""
-    server.say(Script(status=400, error_message=f"prompt is too long\nfor {KEY} and Bearer abcdefgh " + "x" * 999))
-    error = await failure(provider)
-    assert "prompt is too long for [hidden] and [hidden]" in error.message
-    assert len(error.message) < 500
-    server.say(Script(status=401, error_message=f"invalid key {KEY}"))
-    assert KEY not in repr(await failure(provider))
 
 
 @pytest.mark.parametrize("headers", [{"retry-after-ms": "1500", "retry-after": "9"}, {"retry-after": "1.5"}])
@@ -218,185 +149,6 @@ def test_a_wait_that_is_a_date_or_nonsense_is_understood_or_ignored() -> None:
     for text in ("soon", "-1", "inf", "nan", ""):
         assert retry_after_s(httpx2.Headers({"retry-after": text})) is None
     assert retry_after_s(httpx2.Headers()) is None
-
-
-@pytest.mark.parametrize("cut", ["reset", "close", "eof"])
-async def test_a_cut_answer_is_an_error_after_what_was_told(
-    server: MessagesServer, provider: AnthropicProvider, cut: Cut
-) -> None:
-    """Whether the connection breaks or its body just ends: without ``message_stop`` nothing is finished."""
-    server.say(Script(tokens=20, per_second=500, cut_at=12, cut=cut))
-    events, error = await told(provider)
-    assert error is not None
-    assert (error.kind, error.retryable) == ("cut", True)
-    assert whole_text(Script()).startswith(folded(events).text)
-    assert not any(isinstance(event, Finish) for event in events)
-
-
-@pytest.mark.parametrize("cut", ["reset", "eof"])
-async def test_a_connection_that_ends_at_once_is_retryable(
-    server: MessagesServer, provider: AnthropicProvider, cut: Cut
-) -> None:
-    """Before any frame."""
-    server.say(Script(cut_at=0, cut=cut))
-    error = await failure(provider)
-    assert error.kind in ("cut", "connection")
-    assert error.retryable
-
-
-async def test_a_provider_that_is_not_there_is_retryable() -> None:
-    """Nobody listens on the port."""
-    provider = AnthropicProvider(api_key=KEY, limits=PATIENT, base_url=f"http://127.0.0.1:{free_port()}")
-    error = await failure(provider)
-    await provider.aclose()
-    assert (error.kind, error.retryable) == ("connection", True)
-
-
-async def test_an_error_in_the_stream_comes_after_what_was_told(
-    server: MessagesServer, provider: AnthropicProvider
-) -> None:
-    """Also what came in the same read."""
-    server.say(Script(error_at=5, error_type="overloaded_error"))
-    events, error = await told(provider)
-    assert error is not None
-    assert (error.kind, error.retryable) == ("overloaded", True)
-    assert folded(events).text == "w0 w1 w2"
-
-
-async def test_silence_in_an_answer_is_a_timeout(server: MessagesServer) -> None:
-    """What was said before it is told."""
-    server.say(Script(stall_at=5))
-    error = await impatient(server, CALL, replace(PATIENT, idle_s=0.2))
-    assert (error.kind, error.retryable) == ("timeout", True)
-    assert "fell silent for 0.2 s" in error.message
-
-
-async def test_pings_are_signs_of_life_in_an_answer(server: MessagesServer) -> None:
-    """A silent model whose server pings is at work."""
-    provider = AnthropicProvider(api_key=KEY, limits=replace(PATIENT, idle_s=0.25), base_url=server.base_url)
-    server.say(Script(stall_at=5, stall_pings_s=0.05))
-    reading = asyncio.create_task(told(provider))
-    started = asyncio.get_running_loop().time()
-    await eventually(lambda: asyncio.get_running_loop().time() > started + 0.6)
-    assert not reading.done()
-    reading.cancel()
-    await asyncio.wait([reading])
-    await provider.aclose()
-
-
-async def test_pings_do_not_stand_for_the_first_token(server: MessagesServer) -> None:
-    """A provider that only pings has not begun."""
-    server.say(Script(stall_at=1, stall_pings_s=0.02))
-    error = await impatient(server, CALL, Limits(0.3, 20, 10))
-    assert error.kind == "timeout"
-    assert "did not begin its answer within 0.3 s" in error.message
-
-
-async def test_a_server_that_accepts_and_says_nothing_is_a_timeout() -> None:
-    """Not even the head of an HTTP answer."""
-    async with await asyncio.start_server(_mute, "127.0.0.1", 0) as mute:
-        url = f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}"
-        provider = AnthropicProvider(api_key=KEY, limits=Limits(0.2, 20, 10), base_url=url)
-        error = await failure(provider)
-        await provider.aclose()
-    assert (error.kind, error.retryable) == ("timeout", True)
-
-
-async def _mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Read until the client goes."""
-    while await reader.read(65536):
-        pass
-    writer.close()
-
-
-@pytest.mark.parametrize("how", ["aclose", "cancel"])
-@pytest.mark.parametrize("after", [0, 6])
-async def test_leaving_an_answer_closes_its_connection_at_once(
-    server: MessagesServer, provider: AnthropicProvider, how: str, after: int
-) -> None:
-    """Or the provider goes on and bills for what nobody reads."""
-    server.say(Script(tokens=10, stall_at=after or 1))
-    stream = provider.stream(CALL)
-    if how == "cancel" or after == 0:
-        reading = asyncio.create_task(told(provider))
-        await eventually(lambda: server.calls and server.calls[0].sent_frames == (after or 1))
-        reading.cancel()
-        await asyncio.wait([reading])
-        assert reading.cancelled()
-    else:
-        await anext(stream)
-        await stream.aclose()
-    await asyncio.wait_for(server.calls[0].disconnected.wait(), 2)
-
-
-async def test_leaving_an_answer_leaves_nothing_to_the_garbage_collector(
-    server: MessagesServer, provider: AnthropicProvider
-) -> None:
-    """A generator that is collected instead of closed is closed by a task that nobody waits for."""
-    server.say(Script(stall_at=4))
-    stream = provider.stream(CALL)
-    await anext(stream)
-    await stream.aclose()
-    del stream
-    for _ in range(3):
-        await asyncio.sleep(0)
-        assert "async_generator_athrow" not in {type(task.get_coro()).__name__ for task in asyncio.all_tasks()}
-
-
-async def test_hundreds_of_answers_run_at_once(server: MessagesServer, provider: AnthropicProvider) -> None:
-    """The transport's pool must not queue calls: 300 are open before the first ends."""
-    stalled = Script(stall_at=4)
-    server.say(*[stalled] * 300)
-    reading = [asyncio.create_task(told(provider)) for _ in range(300)]
-    await eventually(lambda: server.most_at_once == 300, 30)
-    for task in reading:
-        task.cancel()
-    await asyncio.wait(reading)
-    await eventually(lambda: all(call.disconnected.is_set() for call in server.calls), 10)
-
-
-@pytest.fixture
-def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """Give a server's certificate for 127.0.0.1, which the provider trusts."""
-    if (openssl := shutil.which("openssl")) is None:
-        pytest.skip("openssl is not installed, and a certificate cannot be made")
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    name = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = [openssl, "req", *kind, *name, "-keyout", str(key), "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True)
-    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(cert, key)
-    return context
-
-
-async def test_finished_answers_leave_their_connection_to_the_next(tls: ssl.SSLContext) -> None:
-    """Also for a reader that leaves at the finish: a TLS handshake per call would delay every first token."""
-    async with MessagesServer(tls=tls) as server:
-        provider = AnthropicProvider(api_key=KEY, limits=PATIENT, base_url=server.base_url)
-        for _ in range(3):
-            async with aclosing(provider.stream(CALL)) as batches:
-                async for batch in batches:
-                    if isinstance(batch[-1], Finish):
-                        break
-        await provider.aclose()
-        assert len({call.peer for call in server.calls}) == 1
-
-
-async def test_without_tls_each_call_has_its_own_connection(
-    server: MessagesServer, provider: AnthropicProvider
-) -> None:
-    """Servers of local models close kept connections under the next call; connecting to them costs nothing."""
-    for _ in range(3):
-        await told(provider)
-    assert len({call.peer for call in server.calls}) == 3
-
-
-async def test_a_request_that_no_json_can_hold_is_refused(provider: AnthropicProvider) -> None:
-    """Half of a surrogate pair, which JSON escapes can write and UTF-8 cannot."""
-    error = await failure(provider, replace(CALL, messages=[{"role": "user", "content": "\ud83d"}]))
-    assert (error.kind, error.retryable) == ("invalid_request", False)
 
 
 @pytest.mark.parametrize("continuation", ["prefill", "user_turn"])
@@ -423,13 +175,6 @@ async def test_a_cut_answer_is_continued_to_the_same_text(
     assert folded(events, answer).text == whole_text(script)
     assert len([block for block in answer.blocks if block.text]) == 1
     assert all(block.complete for block in answer.blocks)
-
-
-async def test_closing_twice_is_closing_once(provider: AnthropicProvider) -> None:
-    """At shutdown nobody knows who was first."""
-    await told(provider)
-    await provider.aclose()
-    await provider.aclose()
 
 
 async def test_a_server_that_closes_its_connections_without_a_word_is_asked_on_new_ones() -> None:

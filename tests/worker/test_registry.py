@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from pydantic import SecretStr
 
 from shared.errors import ConfigurationError
-from shared.models import Model
+from shared.models import Model, ProviderName
 from shared.settings import Settings
+from tests.chat_wire import CHAT
+from tests.generate_wire import GENERATE
 from tests.messages_server import MessagesServer
+from tests.support import ROOT, clean_environment
+from tests.wire import Wire
 from worker.llm import Call
 from worker.providers.registry import Providers
 from worker.providers.sim import SimProvider
@@ -56,7 +63,51 @@ def test_a_model_that_could_never_be_called_is_refused_at_start() -> None:
         Providers(Settings(models={"claude": Model(provider="anthropic")}))
 
 
-def test_a_provider_that_is_not_here_yet_is_refused_at_start() -> None:
-    """Not by the first request that needs it."""
-    with pytest.raises(ConfigurationError, match="'gpt' is of provider 'openai', which this version cannot call yet"):
-        Providers(Settings(models={"gpt": Model(provider="openai")}))
+@pytest.mark.parametrize(("provider", "module"), [("openai", "openai"), ("google", "google.genai")], ids=str)
+def test_an_sdk_that_is_not_installed_is_told_at_start(provider: str, module: str) -> None:
+    """In one sentence, with the command that installs it; in a process that cannot import it."""
+    program = f"""
+import sys
+sys.modules[{module!r}] = None
+from shared.errors import ConfigurationError
+from shared.models import Model, ProviderName
+from shared.settings import Settings
+from worker.providers.registry import Providers
+try:
+    Providers(Settings(models={{"m": Model(provider={provider!r}, base_url="http://own")}}))
+except ConfigurationError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, env=clean_environment()
+    )
+    assert done.stdout.strip() == (
+        f"the model 'm' is of provider {provider}, whose SDK is not installed: pip install 'tailrace[{provider}]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wire", "provider", "address", "key"),
+    [(CHAT, "openai", "openai_base_url", "openai_api_key"), (GENERATE, "google", "google_base_url", "google_api_key")],
+    ids=["openai", "google"],
+)
+async def test_each_providers_key_goes_to_its_own_api_alone(
+    wire: Wire, provider: ProviderName, address: str, key: str
+) -> None:
+    """A server of one's own gets the key of its model, where it has one, and no other's."""
+    async with MessagesServer(wire=wire) as api, MessagesServer(wire=wire) as own:
+        version = "/v1" if provider == "openai" else ""
+        theirs = SecretStr("sk-own-0123456789abcdef")
+        models = {
+            "theirs": Model(provider=provider),
+            "own": Model(provider=provider, base_url=own.base_url + version),
+            "keyed": Model(provider=provider, base_url=own.base_url + version, api_key=theirs),
+        }
+        settings = Settings.model_validate({"models": models, address: api.base_url + version, key: KEY})
+        providers = Providers(settings)
+        for model in models.values():
+            await asked(providers, model)
+        await providers.aclose()
+        assert KEY.get_secret_value() in str(api.calls[0].headers)
+        assert KEY.get_secret_value() not in str([call.headers for call in own.calls])
+        assert [theirs.get_secret_value() in str(call.headers) for call in own.calls] == [False, True]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from shared.errors import ProviderError
 
 _DETAIL_CHARS = 300
-_SECRET = re.compile(r"(sk-|Bearer\s+|api[_-]?key[=:]\s*)[\w.~+/-]{6,}", re.IGNORECASE)
+_SECRET = re.compile(r"(sk-|AIza|Bearer\s+|api[_-]?key[=:]\s*)[\w.~+/-]{6,}", re.IGNORECASE)
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
 
@@ -46,6 +47,19 @@ _BY_TYPE = {
     "permission_error": _PERMISSION,
     "billing_error": _BILLING,
 }
+_BY_CODE = {
+    "insufficient_quota": _BILLING,  # comes as 429, but no wait of ours outlasts an empty account
+    "billing_not_active": _BILLING,
+    "invalid_api_key": _KEY,
+    "API_KEY_INVALID": _KEY,  # comes as 400
+    "rate_limit_exceeded": _RATE_LIMITED,
+    "context_length_exceeded": _TOO_LARGE,
+    "model_not_found": _UNKNOWN,
+    "invalid_prompt": _INVALID,
+    "server_is_overloaded": _OVERLOADED,
+    "slow_down": _OVERLOADED,
+}
+"""More exact than status and type, where a provider gives it."""
 _BY_STATUS = {
     400: _INVALID,
     401: _KEY,
@@ -65,15 +79,20 @@ _BY_STATUS = {
 
 def refused(status: int, message: str | None, code: str | None, retry_after_s: float | None) -> ProviderError:
     """Return the error for an HTTP answer that is not a stream: its status, and its body's message and error code."""
-    failure = _BY_STATUS.get(status) or (_SERVER if status >= _SERVER_ERROR else _INVALID)
+    failure = _BY_CODE.get(code or "") or _of_status(status)
     if code is not None and code.endswith("spend_limit_reached"):
         failure = _BILLING  # comes as 429, but no wait of ours outlasts a spending limit
     return _error(failure, message, retry_after_s)
 
 
-def told_in_stream(error_type: str, message: str | None) -> ProviderError:
-    """Return the error for an ``error`` event. One of an unknown type counts as the provider's own failure."""
-    return _error(_BY_TYPE.get(error_type, _SERVER), message, None)
+def told_in_stream(error_type: str, message: str | None, code: str | int | None = None) -> ProviderError:
+    """Return the error for one told in the middle of an answer: by its code, which may be an HTTP status, or its type.
+
+    One of an unknown type counts as the provider's own failure.
+    """
+    if isinstance(code, int):
+        return _error(_of_status(code), message, None)
+    return _error(_BY_CODE.get(code or "") or _BY_TYPE.get(error_type, _SERVER), message, None)
 
 
 def never_began(limit_s: float) -> ProviderError:
@@ -98,10 +117,20 @@ def cut() -> ProviderError:
     return ProviderError("The provider's answer broke off; try again.", kind="cut", retryable=True)
 
 
+def unsupported(problems: Sequence[str]) -> ProviderError:
+    """Return the error for a request that the provider's wire has no words for; relays mostly refuse it before."""
+    message = f"The provider's API has no words for a part of the request: {'; '.join(problems)}"
+    return ProviderError(message[:_DETAIL_CHARS], kind=_INVALID.kind, retryable=False)
+
+
 def malformed() -> ProviderError:
     """Return the error for bytes that are not the provider's protocol."""
     message = "The provider sent something that cannot be understood; try again."
     return ProviderError(message, kind="malformed", retryable=True)
+
+
+def _of_status(status: int) -> _Failure:
+    return _BY_STATUS.get(status) or (_SERVER if status >= _SERVER_ERROR else _INVALID)
 
 
 def _error(failure: _Failure, message: str | None, retry_after_s: float | None) -> ProviderError:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pydantic import SecretStr
+
 from shared.errors import ConfigurationError
-from shared.models import Model
+from shared.models import Model, ProviderName
 from shared.settings import Settings
 from worker.llm import Provider
 from worker.providers.sim import SimProvider
 from worker.providers.upstream import Limits
 
 _NO_KEY = "none"
-"""Sent to servers other than the Anthropic API: they are not to see its key, and the SDK insists on some."""
+"""Sent to servers that want none: they are not to see a provider's own, and the SDKs insist on some."""
+_KEY_NAMES: dict[ProviderName, str] = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "google": "GEMINI_API_KEY",
+}
+_Server = tuple[ProviderName, str | None, SecretStr | None]
 
 
 class Providers:
@@ -19,7 +27,14 @@ class Providers:
     def __init__(self, settings: Settings) -> None:
         """Make them. Opens no connection. Raises ``ConfigurationError`` for a model that could never be called."""
         self._settings = settings
-        self._providers: dict[tuple[str, str | None], Provider] = {}
+        self._keys: dict[ProviderName, SecretStr | None] = {
+            "anthropic": settings.anthropic_api_key,
+            "openai": settings.openai_api_key,
+            "google": settings.google_api_key,
+        }
+        # Twice the slots, so that a call never waits for the connection of one that is just ending.
+        self._limits = Limits(settings.first_token_timeout_s, settings.idle_timeout_s, 2 * settings.worker_slots)
+        self._providers: dict[_Server, Provider] = {}
         for alias, model in settings.offered_models().items():
             if _server(model) not in self._providers:
                 self._providers[_server(model)] = self._make(alias, model)
@@ -31,26 +46,40 @@ class Providers:
     def _make(self, alias: str, model: Model) -> Provider:
         if model.provider == "sim":
             return SimProvider(stall_s=self._settings.idle_timeout_s)
-        if model.provider != "anthropic":
-            message = f"the model {alias!r} is of provider {model.provider!r}, which this version cannot call yet"
+        key = self._keys[model.provider] if model.base_url is None else model.api_key or SecretStr(_NO_KEY)
+        if key is None:
+            name = _KEY_NAMES[model.provider]
+            message = f"the model {alias!r} needs {name}, or a base_url of a server that needs no key"
             raise ConfigurationError(message)
-        key = self._settings.anthropic_api_key
-        if model.base_url is None and key is None:
-            message = f"the model {alias!r} needs ANTHROPIC_API_KEY, or a base_url of a server that needs no key"
-            raise ConfigurationError(message)
-        return self._make_anthropic(model)
+        try:
+            return self._made(model, key.get_secret_value())
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("openai", "google"):
+                raise
+            message = (
+                f"the model {alias!r} is of provider {model.provider}, whose SDK is not installed: "
+                f"pip install 'tailrace[{model.provider}]'"
+            )
+            raise ConfigurationError(message) from None
 
-    def _make_anthropic(self, model: Model) -> Provider:
-        # Imported here because the SDK takes over a second to load, which only those who use it should wait for.
-        from worker.providers.anthropic import DEFAULT_URL, AnthropicProvider  # noqa: PLC0415
+    def _made(self, model: Model, key: str) -> Provider:
+        # Imported here because each SDK takes over a second to load, which only those who use it should wait for, and
+        # because two of them are extras.
+        settings, limits, own_url = self._settings, self._limits, model.base_url
+        if model.provider == "openai":
+            from worker.providers import openai  # noqa: PLC0415
 
-        settings, key = self._settings, self._settings.anthropic_api_key
-        # Twice the slots, so that a call never waits for the connection of one that is just ending.
-        limits = Limits(settings.first_token_timeout_s, settings.idle_timeout_s, 2 * settings.worker_slots)
-        if model.base_url is not None or key is None:
-            return AnthropicProvider(api_key=_NO_KEY, limits=limits, base_url=model.base_url or DEFAULT_URL)
-        base_url = settings.anthropic_base_url or DEFAULT_URL
-        return AnthropicProvider(api_key=key.get_secret_value(), limits=limits, base_url=base_url)
+            base_url = own_url or settings.openai_base_url or openai.DEFAULT_URL
+            return openai.OpenAIProvider(api_key=key, limits=limits, base_url=base_url)
+        if model.provider == "google":
+            from worker.providers import gemini  # noqa: PLC0415
+
+            base_url = own_url or settings.google_base_url or gemini.DEFAULT_URL
+            return gemini.GeminiProvider(api_key=key, limits=limits, base_url=base_url)
+        from worker.providers import anthropic  # noqa: PLC0415
+
+        base_url = own_url or settings.anthropic_base_url or anthropic.DEFAULT_URL
+        return anthropic.AnthropicProvider(api_key=key, limits=limits, base_url=base_url)
 
     async def aclose(self) -> None:
         """Close every provider's connections. Idempotent."""
@@ -58,5 +87,5 @@ class Providers:
             await provider.aclose()
 
 
-def _server(model: Model) -> tuple[str, str | None]:
-    return model.provider, model.base_url
+def _server(model: Model) -> _Server:
+    return model.provider, model.base_url, model.api_key

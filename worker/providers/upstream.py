@@ -45,10 +45,15 @@ class Limits:
 class Decoder(Protocol):
     """Bytes of one answer in, canonical events out. Pure."""
 
-    finished: bool
-    """Whether the provider has ended its answer."""
-    begun: bool
-    """Whether the provider has said anything of its answer; pings and the message's head do not count."""
+    @property
+    def finished(self) -> bool:
+        """Whether the provider has ended its answer."""
+        ...
+
+    @property
+    def begun(self) -> bool:
+        """Whether the provider has said anything of its answer; pings and the message's head do not count."""
+        ...
 
     def feed(self, chunk: bytes) -> list[Event | Finish]:
         """Return the events that ``chunk`` completes. Raises ``ProviderError``; ``rest`` has what came before it."""
