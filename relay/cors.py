@@ -13,7 +13,7 @@ _ALLOWED = {
     "Access-Control-Allow-Headers": "*, Authorization, Content-Type, Idempotency-Key, Last-Event-ID, X-Api-Key",
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED = "Location, Retry-After, X-Stream-Id, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index"
+_EXPOSED = "Location, Retry-After, X-Should-Retry, X-Stream-Id, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index"
 
 
 def add_cors(app: web.Application, settings: Settings) -> None:

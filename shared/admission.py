@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -87,7 +88,7 @@ class Admission:
 
         For a ``retried`` request the one that the last request with this body left, if any; the same for all retries.
         """
-        name = keys.keyless(tenant, body)
+        name = keys.keyless(tenant, hashlib.sha256(body).hexdigest()[:32])
         pipe = self._redis.pipeline(transaction=False)
         pipe.set(name, fresh, px=_KEYLESS_MS, nx=retried)
         if retried:

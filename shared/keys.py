@@ -58,9 +58,9 @@ def idempotency(tenant: str, key: str) -> str:
     return f"tr:idempotency:{tenant}:{hashlib.sha256(key.encode()).hexdigest()[:32]}"
 
 
-def keyless(tenant: str, body: bytes) -> str:
+def keyless(tenant: str, body_hash: str) -> str:
     """Return the key that remembers for a while which idempotency key stands for a request that came without one."""
-    return f"tr:keyless:{tenant}:{hashlib.sha256(body).hexdigest()[:32]}"
+    return f"tr:keyless:{tenant}:{body_hash}"
 
 
 def chat(tenant: str, chat_id: str) -> str:
