@@ -297,6 +297,24 @@ async def test_a_relay_that_leaves_cuts_and_another_goes_on(
     await eventually(lambda: not first.running, 10)
 
 
+async def test_a_worker_that_dies_is_not_noticed(relay_process: StartService, worker_process: StartService) -> None:
+    """Another one goes on with the answer, and the SDK reads one stream."""
+    relay = relay_process(TAILRACE_SIM="true")
+    workers = [worker_process(TAILRACE_SIM="true") for _ in range(2)]
+    for service in (relay, *workers):
+        await service.ready()
+    chunks: list[ChatCompletionChunk] = []
+    async with client_of(relay.url) as client:
+        stream = await client.chat.completions.create(
+            model="sim", messages=script(tokens=60, per_second=40), stream=True
+        )
+        while len(text_of(chunks)) < 20:
+            chunks.append(await anext(stream))
+        next(one for one in workers if one.events()[-1]["event"] == "attempt.started").kill()
+        await gather(stream, chunks)
+    assert text_of(chunks) == words(60)
+
+
 async def test_the_models_are_listed(client: AsyncOpenAI) -> None:
     """And each can be asked for."""
     models = [model async for model in client.models.list()]

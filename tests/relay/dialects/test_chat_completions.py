@@ -187,7 +187,7 @@ def test_usage_counts_what_was_cached_as_part_of_the_prompt() -> None:
         "prompt_tokens": 29,
         "completion_tokens": 7,
         "total_tokens": 36,
-        "prompt_tokens_details": {"cached_tokens": 11},
+        "prompt_tokens_details": {"cached_tokens": 11, "cache_write_tokens": 13},
     }
 
 
