@@ -70,6 +70,7 @@ def _paths(prefix: str, version: str) -> dict[str, Part]:
                 [run, index],
                 errors.InvalidRequestError,
                 errors.NotFoundError,
+                errors.GoneError,
             )
         },
     }

@@ -53,7 +53,7 @@ class Part:
         """Return the chunks of a delta. One that this kind of block cannot have comes to nothing."""
         if delta.data is not msgspec.UNSET:
             self._deltas.append(delta.data)
-            return []
+            return self._source(_decode(delta.data))
         return self.grow(delta) if self.open else []
 
     def grow(self, delta: DeltaEvent) -> list[Chunk]:
@@ -80,6 +80,16 @@ class Part:
     def answers(self, call: Part) -> None:
         """Make it the output of ``call``, in whose part it is told."""
         _ = call
+
+    def _source(self, delta: Any) -> list[Chunk]:
+        """Return the page on the web that a provider's delta cites, if it cites one, as a part of its own."""
+        cited = delta.get("citation") if isinstance(delta, dict) else None
+        if not isinstance(cited, dict) or not isinstance(cited.get("url"), str):
+            return []
+        title = {"title": cited["title"]} if isinstance(cited.get("title"), str) else {}
+        source_id = f"{self.block}-{len(self._deltas) - 1}"
+        self.told = True
+        return [{"type": "source-url", "sourceId": source_id, "url": cited["url"], **title}]
 
     def _metadata(self, **fields: Any) -> Chunk:
         """Return the key of a chunk for what the provider wants back, under the provider's name."""

@@ -23,7 +23,7 @@ from relay.respond import ERROR_SHAPES, error_headers, json_answer, stream_heade
 from relay.services import SERVICES, Services
 from relay.start import Started
 from relay.state import log_pages
-from shared.errors import InvalidRequestError, NotFoundError, TailraceError
+from shared.errors import GoneError, InvalidRequestError, NotFoundError, TailraceError
 from shared.offset import is_stream_id
 from shared.record import Record
 from shared.request import StreamRequest
@@ -69,9 +69,17 @@ class _Routes:
         tenant = services.authenticator.tenant(request)
         await services.turnstile.enter()
         stream_id, record = await _newest(services, tenant, request.match_info["chat_id"])
-        if record is None or (record.ended_ms and request.query.get("ended") != "replay"):
-            return web.Response(status=204, headers={"Cache-Control": "no-store"})
-        return await follow_in(request, Reading(stream_id, record), Telling(self.chat))
+        nothing = web.Response(status=204, headers={"Cache-Control": "no-store"})
+        if record is None:
+            return nothing
+        past = None
+        if record.ended_ms:
+            if request.query.get("ended") != "replay":
+                return nothing
+            past = await survey(services.log, stream_id, self.chat)
+            if past.end is None:  # its log has expired
+                return nothing
+        return await follow_in(request, Reading(stream_id, record), Telling(self.chat, past=past))
 
     async def start_run(self, request: web.Request) -> web.StreamResponse:
         """Start an answer whose reader comes back with its id and a count of chunks."""
@@ -90,10 +98,15 @@ class _Routes:
         headers = _run_headers(reading.stream_id)
         if index < 0:
             return await follow_in(request, reading, await self._last(services, reading, -index))
-        past = await survey(services.log, reading.stream_id, self.workflow) if reading.record.ended_ms else None
-        if past is not None and past.end is not None and index >= past.total:
-            # A stream of nothing would have the client come back at once, for ever; after this it gives up.
-            return web.Response(status=204, headers=headers | stream_headers(reading.stream_id))
+        past = None
+        if reading.record.ended_ms:
+            past = await survey(services.log, reading.stream_id, self.workflow)
+            if past.end is None:
+                message = "the run's log has expired or was deleted; send the messages again"
+                raise GoneError(message, stream_id=reading.stream_id)
+            if index >= past.total:
+                # A stream of nothing would have the client come back at once, for ever; after this it gives up.
+                return web.Response(status=204, headers=headers | stream_headers(reading.stream_id))
         return await follow_in(request, reading, Telling(self.workflow, Had(total=index), past, headers))
 
     async def _last(self, services: Services, reading: Reading, last: int) -> Telling:

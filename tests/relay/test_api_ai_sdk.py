@@ -237,6 +237,16 @@ async def test_the_last_chunks_of_a_run_come_with_what_encloses_them(served: Api
         assert told[0]["type"] not in ("text-delta", "text-end")
 
 
+async def test_what_was_deleted_cannot_be_resumed(served: Api) -> None:
+    """A chat has nothing to resume; a run's client, which would come back for ever, is told that it is gone."""
+    told = await chunks(posting(served, "/api/workflow", json=body()))
+    run_id = told[0]["messageId"].removeprefix("msg_")
+    await served.ask("DELETE", f"/v1/streams/{run_id}")
+    assert (await served.get(f"/api/chat/{CHAT_PATH}/stream?ended=replay")).status == 204
+    gone = await served.get(f"/api/workflow/{run_id}/stream?startIndex=3")
+    assert (gone.status, gone.headers["X-Stream-Id"]) == (410, run_id)
+
+
 async def test_a_run_is_found_by_its_chat_too(served: Api) -> None:
     """A page that was reloaded knows no run; unknown ones are 404, in one sentence."""
     told = await chunks(posting(served, "/api/workflow", json=body(id="c7")))

@@ -265,6 +265,17 @@ def test_a_tool_of_the_providers_is_a_tool_that_it_has_run() -> None:
     }
 
 
+def test_a_page_that_is_cited_is_a_source() -> None:
+    """For those who show sources; all that the provider said of it comes with the text's end."""
+    url = msgspec.Raw(b'{"type":"citations_delta","citation":{"url":"https://a.example","title":"A","cited_text":"a"}}')
+    odd = msgspec.Raw(b'{"type":"citations_delta","citation":{"file_id":7}}')
+    deltas = (DeltaEvent(0, text="A"), DeltaEvent(0, data=url), DeltaEvent(0, data=odd))
+    _, _, _, source, end, *_ = chunks(AI_SDK_V6, ON, BlockStartEvent(0, "text"), *deltas, BlockStopEvent(0), DONE)
+    assert source == {"type": "source-url", "sourceId": "0-0", "url": "https://a.example", "title": "A"}
+    told_of = [json.loads(bytes(url)), json.loads(bytes(odd))]
+    assert end == {"type": "text-end", "id": "0", "providerMetadata": {"anthropic": {"deltas": told_of}}}
+
+
 @pytest.mark.parametrize(
     ("event", "data"),
     [

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from relay.dialects.ui_content import assistant_turns, user_content
 from relay.dialects.ui_parts import BLOCK_PART
@@ -14,6 +17,7 @@ from relay.dialects.ui_request import UiRequest, canonical
 from relay.parsing import checked
 from shared.errors import InvalidRequestError
 from shared.request import StreamRequest
+from tests.support_events import JSON_VALUES
 
 PIXEL = base64.b64encode(b"\x89PNG").decode()
 
@@ -229,6 +233,25 @@ def test_what_cannot_be_told_to_a_model_is_refused_by_its_field(messages: list[d
     with pytest.raises(InvalidRequestError) as refused:
         asked(*messages)
     assert refused.value.field == field
+
+
+KINDS = ("text", "file", "reasoning", "tool-t", "dynamic-tool", "step-start", "data-x", BLOCK_PART, "source-url", "odd")
+STATES = ("input-available", "output-available", "output-error", "output-denied", "approval-responded")
+URLS = ("", "data:", "data:image/png;base64,", "data:text/plain;base64,w6k=", "https://a.example", "x:y")
+FIELDS = ("text", "url", "mediaType", "filename", "state", "toolCallId", "toolName", "input", "output", "errorText")
+MORE = ("approval", "providerMetadata", "callProviderMetadata", "providerExecuted")
+VALUES = JSON_VALUES | st.sampled_from([*STATES, *URLS]) | st.dictionaries(st.text(max_size=3), JSON_VALUES, max_size=2)
+PARTS = st.dictionaries(st.sampled_from([*FIELDS, *MORE]), VALUES, max_size=9)
+
+
+@given(
+    role=st.sampled_from(["user", "assistant", "system"]),
+    parts=st.lists(st.builds(lambda kind, fields: {**fields, "type": kind}, st.sampled_from(KINDS), PARTS), max_size=4),
+)
+def test_whatever_a_part_holds_it_is_taken_or_refused(role: str, parts: list[dict[str, Any]]) -> None:
+    """Nothing of any type in any field is a mistake of ours."""
+    with suppress(InvalidRequestError):
+        assert asked(message("user", HELLO), message(role, *parts)).messages
 
 
 def test_a_system_message_and_the_field_exclude_each_other() -> None:
