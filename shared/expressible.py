@@ -128,7 +128,9 @@ def unsupported(model: Model, messages: Sequence[Mapping[str, Any]], options: Ma
     if wire.translated:
         problems += _in_options(wire, model, options)
         for place, message in enumerate(messages):
-            if not isinstance(message["content"], str):
+            if message["role"] == "system":
+                problems.append(f"messages.{place}.role: this model takes instructions in system alone")
+            elif not isinstance(message["content"], str):
                 problems += _in_content(wire, message["role"], message["content"], f"messages.{place}.content")
     return problems
 

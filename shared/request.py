@@ -42,7 +42,9 @@ class Message(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    role: Literal["user", "assistant"]
+    role: Literal["user", "assistant", "system"] = Field(
+        description="Instructions in the middle of a conversation (system) are for Anthropic's own models alone."
+    )
     content: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[JsonObject], Field(min_length=1)]
 
 

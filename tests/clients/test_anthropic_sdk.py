@@ -11,7 +11,7 @@ from typing import Any
 import anthropic
 import httpx2
 import pytest
-from anthropic import AsyncAnthropic, AsyncStream
+from anthropic import Anthropic, AsyncAnthropic, AsyncStream
 from anthropic._streaming import ServerSentEvent
 from anthropic.types import Message, MessageParam, RawMessageStreamEvent
 
@@ -79,7 +79,8 @@ async def client(relay: Service) -> AsyncIterator[AsyncAnthropic]:
 
 async def test_a_whole_answer_is_a_message(client: AsyncAnthropic) -> None:
     """``messages.create``, as every program begins."""
-    message = await client.messages.create(model="sim", max_tokens=100, messages=script(tokens=3))
+    messages: list[MessageParam] = [*script(tokens=3), {"role": "system", "content": "Be brief."}]
+    message = await client.messages.create(model="sim", max_tokens=100, messages=messages)
     assert message.id.startswith("msg_")
     assert message.model == "sim"
     assert [block.type for block in message.content] == ["text"]
@@ -87,6 +88,19 @@ async def test_a_whole_answer_is_a_message(client: AsyncAnthropic) -> None:
     assert message.stop_reason == "end_turn"
     assert message.usage.output_tokens == 3
     assert message._request_id == f"req_{message.id.removeprefix('msg_')}"
+
+
+async def test_the_beta_resource_and_the_blocking_client_are_served_alike(relay: Service) -> None:
+    """The same wire; the features in beta are Claude's own, and no other model knows them."""
+
+    def ask() -> tuple[str | None, str | None]:
+        with Anthropic(base_url=relay.url, api_key="any") as client:
+            wanted: dict[str, Any] = {"model": "sim", "max_tokens": 100, "messages": script(tokens=3)}
+            message = client.beta.messages.create(**wanted, betas=["one-2026-01-01"])
+            with client.messages.stream(**wanted) as stream:
+                return message.stop_reason, stream.get_final_message().stop_reason
+
+    assert await asyncio.to_thread(ask) == ("end_turn", "end_turn")
 
 
 async def test_a_streamed_answer_adds_up_to_the_message(client: AsyncAnthropic) -> None:
@@ -289,7 +303,8 @@ async def test_claude_s_own_blocks_come_through_as_they_are(
         await service.ready()
         await worker.ready()
         async with connect(service.url) as client:
-            wanted: dict[str, Any] = {"model": "claude", "max_tokens": 100, "messages": script()}
+            messages: list[MessageParam] = [{"role": "system", "content": "Be brief."}, *script()]
+            wanted: dict[str, Any] = {"model": "claude", "max_tokens": 100, "messages": messages}
             wanted["extra_headers"] = {"Idempotency-Key": "k", "anthropic-beta": "one"}
             wanted["extra_body"] = {"top_k": 5, "metadata": {"user_id": "u"}}
             async with client.messages.stream(**wanted) as stream:
@@ -304,5 +319,6 @@ async def test_claude_s_own_blocks_come_through_as_they_are(
     assert whole.stop_details.to_dict() == refusal
     assert whole.usage.input_tokens == streamed.usage.input_tokens > 0
     (call,) = upstream.calls
+    assert call.body["messages"] == messages
     assert call.body.items() >= {"top_k": 5, "metadata": {"user_id": "u"}}.items()
     assert call.headers["anthropic-beta"] == "one"

@@ -70,6 +70,7 @@ def test_what_every_wire_has_words_for_is_let_through(model: Model) -> None:
     [
         (request([{"type": "search_result", "source": "x"}]), "messages.0.content.0.type"),
         (request([{"type": "text"}]), "messages.0.content.0.text"),
+        (request("Be brief.", "system"), "messages.0.role"),
         (request([{"type": "image", "source": {"type": "file", "file_id": "f"}}]), "messages.0.content.0.source.type"),
         (request([{"type": "image"}]), "messages.0.content.0.source.type"),
         (request([{"type": "tool_result"}]), "messages.0.content.0.tool_use_id"),
@@ -126,7 +127,9 @@ def test_what_one_wire_lacks_is_named(model: Model, wrong: StreamRequest, named:
 
 def test_the_anthropic_wire_judges_its_own_requests() -> None:
     """What is new there must not have to wait for us."""
-    odd = request([{"type": "brand_new"}], tools=[{"type": "new_2030", "name": "n"}], thinking={"type": "odd"})
+    odd = request(
+        [{"type": "brand_new"}], "system", tools=[{"type": "new_2030", "name": "n"}], thinking={"type": "odd"}
+    )
     assert unsupported_fields(ANTHROPIC, odd) == []
 
 

@@ -78,7 +78,7 @@ def test_options_are_what_goes_to_the_provider() -> None:
         {"messages": []},
         {"messages": "Hello"},
         {"messages": None},
-        {"messages": [{"role": "system", "content": "x"}]},
+        {"messages": [{"role": "tool", "content": "x"}]},
         {"messages": [{"role": "user", "content": ""}]},
         {"messages": [{"role": "user", "content": []}]},
         {"messages": [{"role": "user", "content": ["x"]}]},

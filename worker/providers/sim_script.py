@@ -121,7 +121,7 @@ def script_of(call: Call) -> tuple[Script, str]:
         text = _text(message["content"])
         if message["role"] == "assistant":
             said.insert(0, text)
-        elif not is_continuation_turn(message):
+        elif message["role"] == "user" and not is_continuation_turn(message):
             return _parse(text), "".join(said)
     return Script(per_second=_CHATTY_PER_SECOND), "".join(said)
 

@@ -77,7 +77,7 @@ def test_other_models_refuse_them_by_name() -> None:
     ("fields", "place"),
     [
         ({"messages": []}, ("messages",)),
-        ({"messages": [{"role": "system", "content": "x"}]}, ("messages", 0, "role")),
+        ({"messages": [{"role": "tool", "content": "x"}]}, ("messages", 0, "role")),
         ({"messages": [{"role": "user", "content": "x", "name": "y"}]}, ("messages", 0, "name")),
         ({"max_tokens": 0}, ("max_tokens",)),
         ({"max_tokens": None}, ("max_tokens",)),
