@@ -18,6 +18,7 @@ from relay.routes.events import add_event_routes
 from relay.routes.links import add_link_routes
 from relay.routes.models import add_model_routes
 from relay.routes.page import add_page_routes
+from relay.routes.responses import add_responses_routes
 from relay.routes.service import SEAT, add_service_routes
 from relay.routes.streams import add_stream_routes
 from relay.routes.websocket import add_websocket_routes
@@ -47,6 +48,7 @@ def make_app(services: Services) -> web.Application:
     add_event_routes(app)
     add_anthropic_routes(app)
     add_chat_routes(app)
+    add_responses_routes(app)
     add_link_routes(app)
     add_ai_sdk_routes(app)
     add_model_routes(app)

@@ -26,20 +26,20 @@ _MOST_FAILED = 5
 """How many failed streams a retry passes by. The SDKs try three times unless told otherwise."""
 
 
-async def start_or_find(request: web.Request, tenant: str, wanted: StreamRequest) -> Started:
+async def start_or_find(request: web.Request, tenant: str, wanted: StreamRequest, keep: bytes | None = None) -> Started:
     """Start a stream, or return the one that this request's key, or an earlier try of it, has started.
 
-    A retry does not attach to a stream that failed: whoever saw it fail retries for another answer. To be shielded;
-    the request's body has been read. Raises what ``Starter.start`` raises.
+    ``keep`` is kept for as long as the log. A retry does not attach to a stream that failed: whoever saw it fail
+    retries for another answer. To be shielded; the request's body has been read. Raises what ``Starter.start`` raises.
     """
     services = request.app[SERVICES]
     key = request.headers.get("Idempotency-Key")
     if key is not None:
-        return await services.starter.start(tenant, wanted, key)
+        return await services.starter.start(tenant, wanted, key, keep)
     body, fresh = await request.read(), f"keyless-{secrets.token_hex(16)}"
     key = await services.admission.stand_in(tenant, body, fresh, retried=_is_retry(request))
     for _ in range(_MOST_FAILED):
-        started = await services.starter.start(tenant, wanted, key)
+        started = await services.starter.start(tenant, wanted, key, keep)
         if not started.attached or started.record.status != "failed":
             break
         key = _next_key(key)

@@ -11,6 +11,7 @@ from relay.openapi_chat import chat_schemas
 from relay.openapi_links import link_schemas
 from relay.openapi_parts import PARAMETERS
 from relay.openapi_paths import paths
+from relay.openapi_responses import responses_schemas
 from relay.openapi_schemas import schemas
 
 _DESCRIPTION = """Durable streams of LLM answers. Every event of a stream comes once and in order, and a reader may
@@ -36,7 +37,12 @@ def describe() -> dict[str, Any]:
         ],
         "paths": paths(),
         "components": {
-            "schemas": schemas() | link_schemas() | chat_schemas() | ai_sdk_schemas() | anthropic_schemas(),
+            "schemas": schemas()
+            | link_schemas()
+            | chat_schemas()
+            | responses_schemas()
+            | ai_sdk_schemas()
+            | anthropic_schemas(),
             "parameters": PARAMETERS,
             "securitySchemes": _SECURITY,
         },

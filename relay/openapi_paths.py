@@ -17,6 +17,7 @@ from relay.openapi_parts import (
     refusals,
     sse_content,
 )
+from relay.openapi_responses import responses_paths
 from relay.openapi_socket import socket_paths
 from shared import errors
 
@@ -31,6 +32,7 @@ def paths() -> dict[str, Part]:
         f"{stream}/cancel": {"post": _cancel()},
         **link_paths(),
         **chat_paths(),
+        **responses_paths(),
         **ai_sdk_paths(),
         **anthropic_paths(),
         **socket_paths(),

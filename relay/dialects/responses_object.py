@@ -148,6 +148,11 @@ def thought(summary: str, encrypted: str) -> Body:
     return {"type": "thinking", "thinking": summary, "signature": encrypted}
 
 
+def input_items(stream_id: str, asked: Asked) -> list[Body]:
+    """Return the items that a response was made from, oldest first, each with an id."""
+    return [_input_item(f"in_{stream_id}_{number}", item) for number, item in enumerate(asked.items)]
+
+
 def usage(used: Usage) -> Body:
     """Return the tokens used. OpenAI counts what a cache gave or took among the input's, providers of ours do not."""
     taken = used.input_tokens + used.cache_read_tokens + used.cache_write_tokens
@@ -202,3 +207,14 @@ def _sealed(block: Block) -> str | None:
         return _SEALED + _redacted.decode(block.data or b"{}").data
     except msgspec.DecodeError:
         return None
+
+
+def _input_item(usual_id: str, item: Body) -> Body:
+    """Return an item as it is listed: with its type, an id, and its text as parts."""
+    shown: Body = {"type": "message", **item, "id": item.get("id") or usual_id}
+    if shown["type"] == "message":
+        kind = "output_text" if item.get("role") == "assistant" else "input_text"
+        more: Body = {"annotations": []} if kind == "output_text" else {}
+        if isinstance(item["content"], str):
+            shown["content"] = [{"type": kind, "text": item["content"], **more}]
+    return {"status": "completed"} | shown
