@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from relay.subscription import Batch, Piece
+from relay.subscription import Batch, Piece, pieces
 from shared.metrics import FIRST_TOKEN
 
 
@@ -24,11 +24,11 @@ class FirstTokenClock:
 
     def note(self, batch: Batch) -> None:
         """Look at what is about to be written."""
-        if self.done:
-            return
-        for piece in batch:
+        for piece in () if self.done else pieces(batch):
             if isinstance(piece, Piece):
                 self._note_piece(piece)
+            if self.done:
+                break
 
     def _note_piece(self, piece: Piece) -> None:
         """Record the times when the entry has the first token."""

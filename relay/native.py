@@ -6,11 +6,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from relay.subscription import Batch, Fork, Piece
+from relay.replay import run_frames
+from relay.subscription import Batch, Fork, Piece, pieces
 from shared.entry import Entry
 from shared.errors import TailraceError
 from shared.events import ResetEvent, encode_event, encoded_type, event_type
 from shared.offset import START, Offset
+from shared.run import Run
 
 _NAME = "native"
 _FORK = encode_event(ResetEvent(keep_blocks=0, reason="fork"))
@@ -18,10 +20,21 @@ _FORK = encode_event(ResetEvent(keep_blocks=0, reason="fork"))
 
 def sse_frames(stream_id: str, batch: Batch) -> bytes:
     """Return the SSE frames of a batch, each with the offset as its id."""
-    return b"".join([fork_frame(stream_id) if isinstance(one, Fork) else _frames(stream_id, one) for one in batch])
+    return b"".join([_frames(stream_id, one) for one in batch])
 
 
-def _frames(stream_id: str, piece: Piece) -> bytes:
+def _frames(stream_id: str, one: Piece | Fork | Run) -> bytes:
+    """Return the frames of one part of a batch."""
+    match one:
+        case Piece():
+            return _entry_frames(stream_id, one)
+        case Run():
+            return run_frames(stream_id, one)
+        case Fork():
+            return fork_frame(stream_id)
+
+
+def _entry_frames(stream_id: str, piece: Piece) -> bytes:
     """Return the frames of one entry; whole entries are rendered once for all their readers."""
     entry = piece.entry
     if piece.skip == 0 and (kept := entry.frames(_NAME)) is not None:
@@ -46,7 +59,7 @@ class Told(NamedTuple):
 def told(stream_id: str, batch: Batch) -> list[Told]:
     """Return the events of a batch."""
     events: list[Told] = []
-    for one in batch:
+    for one in pieces(batch):
         if isinstance(one, Fork):
             events.append(fork(stream_id))
             continue
@@ -78,7 +91,7 @@ def error_frame(error: TailraceError) -> bytes:
 def json_events(stream_id: str, batch: Batch) -> list[dict[str, object]]:
     """Return the events of a batch for a long-poll."""
     events: list[dict[str, object]] = []
-    for one in batch:
+    for one in pieces(batch):
         if isinstance(one, Fork):
             events.append({"id": START.text(stream_id), "event": "reset", "data": msgspec.Raw(_FORK)})
             continue

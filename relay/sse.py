@@ -33,6 +33,8 @@ _NEARLY = 0.7
 """Of ``heartbeat_s``: a subscription may wake that early, and must not then wait for the next time."""
 _SLICE_BYTES = 4096
 """What is written at once; a client that has stopped reading makes the relay hold one such slice, twice."""
+_MOST_SLICE_BYTES = 16_384
+"""The same for one that has just taken as much as this at once."""
 _KERNEL_BYTES = 16_384
 """What the kernel takes beyond what it can send."""
 
@@ -83,7 +85,7 @@ class SseWriter:
             # Only the frames are kept while they are written, not the entries: the client may take its time.
             frames = self._frames(await subscription.read(), clock)
             if frames:
-                await self._write(frames)
+                subscription.pace(keeps_up=await self._write(frames))
                 del frames  # nor these, while nothing comes
                 if self._direct is None and self._voice.direct and clock.done:
                     self._go_direct(subscription)
@@ -119,14 +121,21 @@ class SseWriter:
         async with asyncio.timeout(self._settings.send_timeout_s):
             await self._response.write_eof()
 
-    async def _write(self, data: bytes) -> None:
-        """Send ``data``, of which little is ever held here. Raises ``TimeoutError`` when the client does not read."""
-        for at in range(0, len(data), _SLICE_BYTES):
-            piece = memoryview(data)[at : at + _SLICE_BYTES] if len(data) > _SLICE_BYTES else data
+    async def _write(self, data: bytes) -> bool:
+        """Send ``data``, of which little is ever held here; tell whether the kernel took all of it at once.
+
+        Raises ``TimeoutError`` when the client does not read.
+        """
+        at, size, at_once = 0, _SLICE_BYTES, True
+        while at < len(data):
+            piece = memoryview(data)[at : at + size] if at or len(data) > size else data
             await self._writer.write(piece, drain=False)
+            at, size = at + size, min(size * 2, _MOST_SLICE_BYTES)
             if self._unsent_bytes():
                 await self._drain()
+                size, at_once = _SLICE_BYTES, False
         self._wrote_s = time.monotonic()
+        return at_once
 
     async def _drain(self) -> None:
         """Return when the kernel has all that was written. Raises ``TimeoutError`` once it takes nothing any more."""

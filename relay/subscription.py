@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -25,13 +25,17 @@ from shared.entry import Entry
 from shared.errors import GoneError
 from shared.metrics import FORKS, GAP_REPAIRS, REPLAYED
 from shared.offset import MAX_EVENTS_PER_ENTRY, NO_ENTRY, START, EntryId, Offset
+from shared.run import Run
 from shared.stream_log import StreamLog
 
 log = structlog.get_logger()
 
 _BATCH_BYTES = 8_192
 """The most that one ``read`` gives out, in bytes of a dialect, about; one entry is given at any size."""
-_FIRST_PAGE = 16
+_MOST_BATCH_BYTES = 32_768
+"""The same for a reader that takes whatever it is given at once."""
+_ENTRY_BYTES = 512
+"""What an entry comes to, before any was seen."""
 _RESTORING_S = 15.0
 """How long a log may be missing before its readers are told that it is gone: a worker's longest absence."""
 
@@ -48,7 +52,16 @@ class Fork:
     """The reader must discard all it has; the stream is told again from its start."""
 
 
-Batch = list[Piece | Fork]
+Batch = list[Piece | Fork | Run]
+
+
+def pieces(batch: Batch) -> Iterator[Piece | Fork]:
+    """Yield a batch entry by entry."""
+    for one in batch:
+        if isinstance(one, Run):
+            yield from map(Piece, one.entries())
+        else:
+            yield one
 
 
 class Subscription:
@@ -68,7 +81,8 @@ class Subscription:
         self._hub = hub
         self._log = stream_log
         self._most_entries = page_entries
-        self._page_entries = min(page_entries, _FIRST_PAGE)
+        self._entry_bytes = _ENTRY_BYTES
+        self._batch_bytes = _BATCH_BYTES
         self._inbox: Inbox | None = None
         self._from_log = True
         self._backoff = Backoff(0.05, 1.0)
@@ -123,6 +137,10 @@ class Subscription:
         if self._inbox is not None:
             self._inbox.poke()
 
+    def pace(self, *, keeps_up: bool) -> None:
+        """Give out more of the log at a time to a reader that takes all at once, and little to any other."""
+        self._batch_bytes = min(self._batch_bytes * 2, _MOST_BATCH_BYTES) if keeps_up else _BATCH_BYTES
+
     async def read(self) -> Batch:
         """Wait for what comes next and return it; an empty batch is a sign of life after ``heartbeat_s`` of silence.
 
@@ -168,43 +186,47 @@ class Subscription:
 
     async def _replay(self) -> Batch:
         """Return the next page of the log after the offset; at its tail, turn to live delivery."""
-        here, count = self.offset.entry, self._page_entries + 1  # one more: the entry it has
-        page = await self._log.read(self.stream_id, here, count)
+        here = self.offset.entry
+        fitting = min(max(self._batch_bytes // self._entry_bytes, 1), self._most_entries)
+        count = fitting + 1  # the entry it has
+        page = await self._log.read_runs(self.stream_id, here, count)
         if page:
             self._missing_since_s = None
-        if here == NO_ENTRY and page:
-            fresh = page
-        elif page and page[0].id == here:
-            fresh = page[1:]
-        else:
+        if not page or (here != NO_ENTRY and page[0].first != here):
             return await self._off_the_log(something_follows=bool(page))
-        told = self._within_a_batch(fresh)
-        REPLAYED.inc(len(told))
         batch: Batch = []
-        if page[0].id == here and self.offset.sub < len(page[0].lines) - 1:
-            batch.append(Piece(page[0], self.offset.sub + 1))
-            self._note(page[0])
-        batch += [Piece(entry) for entry in told]
+        fresh = page
+        if here != NO_ENTRY:
+            had, fresh = page[0].entry(0), [*page[0].rest(), *page[1:]]
+            if self.offset.sub < len(had.lines) - 1:
+                batch.append(Piece(had, self.offset.sub + 1))
+                self._note(had)
+        told = self._within_a_batch(fresh)
         if told:
             self._note(told[-1])
-        self._from_log = len(page) == count or len(told) < len(fresh)
-        return batch
+        REPLAYED.inc(_entries(told))
+        self._from_log = _entries(page) == count or _entries(told) < _entries(fresh)
+        return [*batch, *told]
 
-    def _within_a_batch(self, entries: list[Entry]) -> list[Entry]:
+    def _within_a_batch(self, runs: Sequence[Run]) -> list[Run]:
         """Return as many of the first entries as a batch may hold, at least one, and read about as many next time.
 
         What does not fit is read again rather than held: a client may take its time over what it has been given.
         """
-        told_bytes, told = 0, len(entries)
-        for number, entry in enumerate(entries):
-            more_bytes = entry.told_bytes
-            if number and told_bytes + more_bytes > _BATCH_BYTES:
-                told = number
+        told, told_bytes, entries = list[Run](), 0, 0
+        for run in runs:
+            fit = 0
+            for more_bytes in run.told_bytes():
+                if entries and told_bytes + more_bytes > self._batch_bytes:
+                    break
+                told_bytes, entries, fit = told_bytes + more_bytes, entries + 1, fit + 1
+            if fit:
+                told.append(run.first_of(fit))
+            if fit < len(run):
                 break
-            told_bytes += more_bytes
-        if told:
-            self._page_entries = min(max(told * _BATCH_BYTES // told_bytes, 1), self._most_entries)
-        return entries[:told]
+        if entries:
+            self._entry_bytes = max(told_bytes // entries, 1)
+        return told
 
     async def _off_the_log(self, *, something_follows: bool) -> Batch:
         """Decide what it means that the log does not hold the reader's entry."""
@@ -230,7 +252,12 @@ class Subscription:
         await asyncio.sleep(self._backoff.next_s())
         return []
 
-    def _note(self, entry: Entry) -> None:
-        """Move the offset past ``entry``."""
-        self.offset = entry.last_offset()
-        self.ended = entry.ends
+    def _note(self, told: Entry | Run) -> None:
+        """Move the offset past what was told."""
+        self.offset = told.last_offset()
+        self.ended = told.ends
+
+
+def _entries(runs: Sequence[Run]) -> int:
+    """Return how many entries runs have together."""
+    return sum(map(len, runs))

@@ -10,7 +10,7 @@ from relay.dialects.dialect import Dialect
 from relay.dialects.place import NOTHING, Had
 from relay.dialects.telling import Frame, Past, Teller
 from relay.merging import merged_frames
-from relay.subscription import Batch, Fork, Subscription
+from relay.subscription import Batch, Fork, Subscription, pieces
 from shared.errors import TailraceError
 
 
@@ -100,7 +100,7 @@ class DialectVoice:
     def tell(self, batch: Batch) -> list[Frame]:
         """Return the wire events of a batch that the reader did not have."""
         told: list[Frame] = []
-        for one in batch:
+        for one in pieces(batch):
             if self._teller.ended:
                 break
             told += self._teller.fork() if isinstance(one, Fork) else self._teller.tell(one.entry)

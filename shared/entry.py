@@ -13,12 +13,11 @@ from shared.events import Event, decode_event, encode_event, encoded_type
 from shared.offset import EntryId, Offset
 
 FORMAT = 1
-FIELD = b"d"
 _HEADER = re.compile(rb"\d+ \d+\n")
 _LIVE = re.compile(rb"(\d{1,10})-(\d{1,10})\n")
 _OBJECT_BYTES = 400
 """What an entry takes in memory beside its blob, about."""
-_FRAME_BYTES = 64
+FRAME_BYTES = 64
 """What a dialect adds to an event, about."""
 
 
@@ -71,7 +70,7 @@ class Entry:
     @property
     def told_bytes(self) -> int:
         """What the entry comes to in a dialect, about."""
-        return len(self.blob) + _FRAME_BYTES * len(self.lines)
+        return len(self.blob) + FRAME_BYTES * len(self.lines)
 
     def events(self) -> list[Event]:
         """Return the decoded events, in order."""

@@ -16,18 +16,20 @@ from redis.exceptions import RedisError
 from shared import keys
 from shared.cluster import Cluster, Streams, execute_each, primaries
 from shared.cluster_map import Argument, Command
-from shared.entry import FIELD, Entry, encode_blob
+from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, EndEvent, EndStatus, Event
 from shared.kept_requests import KeptRequests
 from shared.log_answers import Appended, Glance, appended, glance, outlook
 from shared.offset import NO_ENTRY, EntryId
 from shared.record import Record
+from shared.run import Run, runs_of
 from shared.scripts import run_script, run_script_each
 from shared.settings import Settings
 
 __all__ = ["MAX_APPENDS", "Append", "Appended", "Claim", "Claimed", "Glance", "Place", "StreamLog"]
 
 T = TypeVar("T")
+_XRANGE = b"XRANGE"  # as bytes: redis-py then gives the answer as it came, without a dict for each entry
 MAX_APPENDS = 200
 """Streams per append script: about 1 ms of Redis, so that nobody else waits longer."""
 
@@ -85,6 +87,7 @@ class StreamLog:
         self._running_ms = round(settings.running_ttl_s * 1000)
         self._ended_ms = round(settings.ttl_s * 1000)
         self._tombstone_ms = round(settings.tombstone_s * 1000)
+        self._ended_ttls_ms = (self._ended_ms, self._ended_ms + self._tombstone_ms)  # of a log and of its record
         self.kept = KeptRequests(streams, self._running_ms, self._ended_ms)
 
     async def create(self, stream_id: str, record: Record, first: Entry, *, new: bool = True) -> bool:
@@ -114,7 +117,7 @@ class StreamLog:
         if isinstance(self._redis, Cluster):
             return await self._append_each(appends)
         names: list[str | bytes] = []
-        arguments: list[Argument] = [self._publish, self._running_ms, *self._ttls(ended=True)]
+        arguments: list[Argument] = [self._publish, self._running_ms, *self._ended_ttls_ms]
         for stream_id, token, attempt, entry, end_status in appends:
             names += keys.names(stream_id)
             arguments += (token, attempt, b"%d-%d" % entry.id, entry.blob, end_status or b"")
@@ -123,7 +126,7 @@ class StreamLog:
 
     async def _append_each(self, appends: Sequence[Append]) -> list[Appended]:
         """Append with a script an entry: what one script touches must be on one server of the cluster."""
-        first: tuple[Argument, ...] = (self._publish, self._running_ms, *self._ttls(ended=True))
+        first: tuple[Argument, ...] = (self._publish, self._running_ms, *self._ended_ttls_ms)
         calls: list[tuple[Sequence[str], Sequence[Argument]]] = []
         for stream_id, token, attempt, entry, end_status in appends:
             names = (keys.record(stream_id), keys.log(stream_id))
@@ -182,7 +185,7 @@ class StreamLog:
                 encode_blob(events, t_ms),
                 end.status,
                 t_ms,
-                *self._ttls(ended=True),
+                *self._ended_ttls_ms,
                 keys.live(stream_id),
             ),
         )
@@ -213,9 +216,12 @@ class StreamLog:
 
     async def read(self, stream_id: str, start: EntryId, count: int) -> list[Entry]:
         """Return up to ``count`` entries from ``start`` on, itself included, in order."""
-        name = keys.log(stream_id)
-        found = await self._redis.execute_command("XRANGE", name, str(start), "+", "COUNT", count)
-        return [Entry(EntryId.parse(entry_id), fields[FIELD]) for entry_id, fields in found]
+        return [entry for run in await self.read_runs(stream_id, start, count) for entry in run.entries()]
+
+    async def read_runs(self, stream_id: str, start: EntryId, count: int) -> list[Run]:
+        """Return the same, not taken apart."""
+        found = await self._redis.execute_command(_XRANGE, keys.log(stream_id), str(start), "+", "COUNT", count)
+        return runs_of(found)
 
     async def tail(self, stream_id: str) -> EntryId:
         """Return the id of the last entry, ``NO_ENTRY`` when the log is empty or gone."""
@@ -276,11 +282,6 @@ class StreamLog:
         calls: list[tuple[Sequence[str], Sequence[Argument]]] = [((keys.viewers(one),), ()) for one in stream_ids]
         answers = await run_script_each(self._redis, "abandoned", calls)
         return [answer if isinstance(answer, int) else 0 for answer in answers]
-
-    def _ttls(self, *, ended: bool) -> tuple[int, int]:
-        """Return the time to live of a log and of its record, in milliseconds."""
-        log_ms = self._ended_ms if ended else self._running_ms
-        return log_ms, log_ms + self._tombstone_ms
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from relay.hub import Hub
-from relay.subscription import Fork, Subscription
+from relay.subscription import Fork, Subscription, pieces
 from shared.cluster import Streams
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, DeltaEvent, EndEvent, Event, StartEvent
@@ -101,7 +101,7 @@ class Reader:
             if await subscription.at_end():
                 return True
             while not subscription.ended:
-                for one in await subscription.read():
+                for one in pieces(await subscription.read()):
                     if isinstance(one, Fork):
                         self.had.clear()
                         self.forks += 1

@@ -8,7 +8,7 @@ import random
 import pytest
 from redis.asyncio import Redis
 
-from relay.subscription import Piece, Subscription
+from relay.subscription import Piece, Subscription, pieces
 from shared import keys
 from shared.entry import Entry, encode_blob
 from shared.errors import GoneError
@@ -95,12 +95,12 @@ async def test_a_burst_larger_than_the_inbox_is_read_from_the_log(redis: Redis) 
     ):
         seen = 0
         while seen < 2:
-            seen += len(await subscription.read())
+            seen += len(list(pieces(await subscription.read())))
         await writer.write_words([1] * 50)
         await writer.end()
         await eventually(lambda: relay._feeds[writer.stream_id].last_seq == len(writer.entries))
         while not subscription.ended:
-            seen += len(await subscription.read())
+            seen += len(list(pieces(await subscription.read())))
     assert seen == len(writer.entries)
 
 
@@ -121,7 +121,7 @@ async def test_a_log_of_large_entries_is_given_out_in_small_batches(redis: Redis
         Subscription(relay, stream_log, writer.stream_id, START, 256) as subscription,
     ):
         while not subscription.ended:
-            batch = [one.entry for one in await subscription.read() if isinstance(one, Piece)]
+            batch = [one.entry for one in pieces(await subscription.read()) if isinstance(one, Piece)]
             assert len(batch) == 1 or sum(len(entry.blob) for entry in batch) < 8192
             told += batch
     assert [entry.blob for entry in told] == [entry.blob for entry in writer.entries]
@@ -144,7 +144,7 @@ async def test_what_has_gathered_for_a_slow_reader_may_be_told_as_one(redis: Red
             for _ in range(gathered):
                 await writer.write_words([1])
             await eventually(lambda: relay._feeds[writer.stream_id].last_seq == len(writer.entries))
-            assert len(await subscription.read()) == gathered
+            assert len(list(pieces(await subscription.read()))) == gathered
             assert subscription.catching_up is merged
 
 
@@ -387,7 +387,7 @@ async def test_a_read_that_is_cancelled_in_the_middle_of_a_catch_up_loses_nothin
     ):
         seen = 0
         while seen < 2:
-            seen += len(await subscription.read())
+            seen += len(list(pieces(await subscription.read())))
         await writer.write_words([1] * 6)
         await eventually(lambda: all(inbox.behind for inbox in relay._feeds[writer.stream_id].inboxes))
         await eventually(lambda: relay._feeds[writer.stream_id].last_seq == len(writer.entries))
@@ -397,5 +397,5 @@ async def test_a_read_that_is_cancelled_in_the_middle_of_a_catch_up_loses_nothin
         await asyncio.wait([cut])
         async with asyncio.timeout(5):
             while seen < len(writer.entries):
-                seen += len(await subscription.read())
+                seen += len(list(pieces(await subscription.read())))
     assert seen == len(writer.entries)
