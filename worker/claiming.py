@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import secrets
 import time
 from collections.abc import Sequence
@@ -9,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 from pydantic import ValidationError
+from redis.exceptions import RedisError
 
 from shared.answer import Answer
 from shared.entry import Entry
@@ -38,7 +41,9 @@ class Grant:
     log: Sequence[Entry] = ()
     """All of the log, where it is known from the claim."""
     granted_s: float = field(default_factory=time.monotonic)
-    """When, on the monotonic clock."""
+    """When, on the monotonic clock; likewise the next."""
+    confirmed_s: float = -math.inf
+    """When its lease was last confirmed, or a little before."""
 
 
 async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: int | None = None) -> Grant | None:
@@ -67,7 +72,10 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
     )
     now_ms = round(time.time() * 1000)
     # The same token asks again after a lost answer, since a fresh one would be refused what this one was granted.
-    claimed = await insist(lambda: parts.log.claim(stream_id, ask, event, now_ms), parts.settings.lease_s)
+    claimed, confirmed_s = await asyncio.gather(
+        insist(lambda: parts.log.claim(stream_id, ask, event, now_ms), parts.settings.lease_s),
+        _confirm(parts, stream_id),
+    )
     if claimed.status == "cancelled":
         await close(parts, stream_id, record, None)
     if claimed.status in ("gone", "closed"):
@@ -88,7 +96,21 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
     )
     writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
     writer.delay_s = ((request.max_delay_ms if request else None) or 0) / 1000
-    return Grant(stream_id, owned, writer, reason, claimed.log)
+    return Grant(stream_id, owned, writer, reason, claimed.log, confirmed_s=confirmed_s)
+
+
+async def _confirm(parts: Parts, stream_id: str) -> float:
+    """Renew the lease while the claim is under way, and return when; never, where that fails.
+
+    It is there already, from the start or from the taking. Where the claim is refused, somebody else's is longer by
+    that much, or one that had gone runs out again.
+    """
+    asked_s = time.monotonic()
+    try:
+        await parts.leases.renew([stream_id])
+    except (RedisError, OSError):
+        return -math.inf
+    return asked_s
 
 
 async def close(parts: Parts, stream_id: str, record: Record, error: ErrorEvent | None) -> None:

@@ -7,7 +7,8 @@ then runs in the supervisor's own tasks. See docs/decisions/dispatch.md for what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import re
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,8 +33,9 @@ RETRY_S = 0.5
 FIRST_BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 1.0
 SHORTEST_WAIT_S = 0.01
+_JOB_ID = re.compile(r"[a-z2-7]{26}:[0-9]{1,8}")
 
-Accept = Callable[[str, int], Awaitable[bool]]
+Accept = Callable[[str, int], Coroutine[None, None, bool]]
 """Claims the stream for the attempt and starts it in tasks of its own: true if it runs now. Quick, and idempotent."""
 Room = Callable[[], int]
 """How many more streams the supervisor can take now."""
@@ -60,6 +62,8 @@ class Dispatcher:
         pool = JobRedis(redis.connection_pool, expires_extra_ms=self._ttl_ms)
         self._worker = ShortJobs(pool, self._produce, cron_jobs, self._poll_s)
         self._line: Redis = pool.client()
+        self._begun: dict[str, asyncio.Task[bool]] = {}
+        """What has been asked for already, by job."""
         self._picking: asyncio.Task[None] | None = None
         self._blocked = False
         self._cancelled = False
@@ -76,7 +80,7 @@ class Dispatcher:
         quieten_arq()
         try:
             async with asyncio.TaskGroup() as jobs:
-                self._worker.tasks_in(jobs, self.nudge)
+                self._worker.tasks_in(jobs, self._begin, self._end)
                 await self._run_picking()
         finally:
             self._stopped.set()
@@ -189,6 +193,23 @@ class Dispatcher:
 
     # The job
 
+    def _begin(self, job_id: str) -> None:
+        """Ask for the job's stream while arq has yet to read the job: its id says all that there is in it.
+
+        That saves a round trip before the first token. A job that arq then does not run is none to run any more, which
+        the claim has said by then.
+        """
+        if _JOB_ID.fullmatch(job_id) and not self._cancelled:
+            stream_id, attempt = job_id.split(":")
+            self._begun[job_id] = asyncio.create_task(self._accept(stream_id, int(attempt)), name=f"accept-{job_id}")
+
+    def _end(self, job_id: str) -> None:
+        """Let go of what a job that arq has not run was begun with, and look for another."""
+        begun = self._begun.pop(job_id, None)
+        if begun is not None:
+            begun.cancel()
+        self.nudge()
+
     async def _produce(self, ctx: dict[Any, Any], *data: object) -> None:
         """Run one job. Raises arq's ``Retry`` when Redis failed ``accept`` and tries are left."""
         try:
@@ -199,7 +220,8 @@ class Dispatcher:
         if self._cancelled:
             raise asyncio.CancelledError
         try:
-            accepted = await self._accept(stream_id, attempt)
+            begun = self._begun.pop(ctx["job_id"], None) if ctx["job_id"] == f"{stream_id}:{attempt}" else None
+            accepted = await (self._accept(stream_id, attempt) if begun is None else begun)
         except (RedisError, OSError, UnavailableError) as error:
             tries = ctx["job_try"]
             failure = {"stream": stream_id, "attempt": attempt, "tries": tries, "error": type(error).__name__}

@@ -31,6 +31,8 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _INCOMPLETE = frozenset(("max_tokens", "model_context_window_exceeded"))
+_JUST = 0.1
+"""Of ``lease_s``: what still is the lease just confirmed."""
 _MOST_PAUSES = 20
 """Further calls after ``pause_turn`` in one attempt: a provider that never stops pausing must not run for ever."""
 
@@ -98,7 +100,8 @@ class Production:
             self._write([ResetEvent(plan.keep_blocks, self._grant.reason)])
         # Only now, with the lease just confirmed, may the provider be called: it costs money. Until here the stream may
         # have the time of one that waits in the queue, and nobody would miss this worker for so long.
-        await self._outlast(lambda: self._parts.leases.renew([self.stream_id]))
+        if time.monotonic() - self._grant.confirmed_s > self._parts.settings.lease_s * _JUST:
+            await self._outlast(lambda: self._parts.leases.renew([self.stream_id]))
         self._log.info("attempt.started", mode=plan.mode, reason=self._grant.reason, worker=self._parts.worker_id)
         try:
             finish = await self._interruptible(self._answer(request, plan))

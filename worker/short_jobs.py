@@ -52,9 +52,10 @@ class ShortJobs(Worker):
         )
         self.ctx["redis"] = pool
 
-    def tasks_in(self, group: asyncio.TaskGroup, ended: Callable[[], None]) -> None:
-        """Run the jobs as tasks of ``group`` and call ``ended`` after each."""
+    def tasks_in(self, group: asyncio.TaskGroup, begins: Callable[[str], None], ended: Callable[[str], None]) -> None:
+        """Run the jobs as tasks of ``group``, and call with its id ``begins`` before and ``ended`` after each."""
         self._group = group
+        self._begins = begins
         self._ended = ended
 
     @property
@@ -75,13 +76,14 @@ class ShortJobs(Worker):
         )
         for name, score in zip(found[::2], found[1::2], strict=True):
             job_id = name.decode(errors="replace")
+            self._begins(job_id)
             task = self._group.create_task(self.run_job(job_id, int(float(score))), name=f"job-{job_id}")
             self.tasks[job_id] = task
             task.add_done_callback(partial(self._forget, job_id))
 
     def _forget(self, job_id: str, _task: asyncio.Task[None]) -> None:
         self.tasks.pop(job_id, None)
-        self._ended()
+        self._ended(job_id)
 
     async def run_job(self, job_id: str, score: int) -> None:
         """Run one job to its end as arq does. Raises nothing: a job must not end a worker that runs other streams.

@@ -274,12 +274,31 @@ async def test_cancelling_run_ends_it_wherever_it_is(redis_url: str, queue: JobQ
         slots = Slots()
         slots.may_answer.clear()
         run = asyncio.create_task(Dispatcher(pool, settings, slots.accept, slots.room).run())
-        await enqueue(queue, 1)
+        [stream_id] = await enqueue(queue, 1)
         for _ in range(turns):
             await asyncio.sleep(0)
         run.cancel()
         _done, pending = await asyncio.wait((run,), timeout=5)
         assert not pending
-        if slots.asked:
-            assert f"{slots.asked[0][0]}:1".encode() in await pool.zrange(keys.QUEUE, 0, -1)
+        if (stream_id, 1) in slots.asked:
+            assert f"{stream_id}:1".encode() in await pool.zrange(keys.QUEUE, 0, -1)
     await pool.connection_pool.disconnect()
+
+
+async def test_a_job_that_is_no_more_is_not_waited_for(redis_url: str, queue: JobQueue, redis: Redis) -> None:
+    """It was done in the moment when it was picked: what was asked for ahead is let go of, and the next job runs."""
+    slots = Slots()
+    slots.may_answer.clear()
+    [lost] = await enqueue(queue, 1)
+    await redis.delete(f"arq:job:{lost}:1")
+    async with dispatching(redis_url, slots):
+        await eventually(lambda: slots.asked == [(lost, 1)])
+        await eventually(lambda: _gone(redis))
+        slots.may_answer.set()
+        [next_one] = await enqueue(queue, 1)
+        await eventually(lambda: slots.running == {next_one})
+
+
+async def _gone(redis: Redis) -> bool:
+    """Tell whether no job is queued."""
+    return int(await redis.zcard(keys.QUEUE)) == 0
