@@ -198,8 +198,7 @@ class StreamLog:
 
     async def erase(self, stream_id: str) -> Literal["erased", "running", "gone"]:
         """Erase an ended stream's log; its record stays as a tombstone."""
-        names = (keys.record(stream_id), keys.log(stream_id))
-        answer = await run_script(self._redis, "erase", names, (self._tombstone_ms,))
+        answer = await run_script(self._redis, "erase", keys.names(stream_id)[:2], (self._tombstone_ms,))
         if answer == b"erased":
             await self._redis.execute_command("DEL", keys.viewers(stream_id), keys.kept(stream_id))
         return cast(Literal["erased", "running", "gone"], answer.decode())
