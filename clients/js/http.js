@@ -39,7 +39,7 @@ export async function send({ baseUrl = "", apiKey, fetch = globalThis.fetch }, p
   }
   const { status } = response;
   const told = (await response.json().catch(() => null))?.error ?? {
-    message: `No relay answered, but something with status ${status}.`,
+    message: `No relay answered (status ${status}).`,
     code: "unexpected_answer",
     retryable: status === 429 || status > 499,
   };

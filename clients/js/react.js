@@ -18,7 +18,8 @@ class Session {
   #client;
   #stream = null;
   #connection = "closed";
-  #error = null;
+  #error;
+  #left = true;
   #listeners = new Set();
   #smoother = new Smoother((text) => this.#publish(text));
   #shown;
@@ -38,7 +39,8 @@ class Session {
   ask = (request, options) => this.#read((told) => this.#client.stream(request, { ...options, ...told }));
 
   follow = (id) => {
-    if (id && id !== this.#stream?.id) {
+    // Strict mode leaves what it has just begun.
+    if (id && (this.#left || id !== this.#stream.id)) {
       void this.#read((told) => this.#client.follow(id, told));
     }
   };
@@ -47,13 +49,17 @@ class Session {
 
   cancel = () => this.#stream?.cancel();
 
-  close = () => this.#stream?.close();
+  close = () => {
+    this.#left = true;
+    this.#stream?.close();
+  };
 
   async #read(make) {
     this.close();
     const stream = make({ onConnection: ({ phase }) => stream === this.#stream && this.#changed(phase) });
     this.#stream = stream;
     this.#error = null;
+    this.#left = false;
     this.#changed("connecting");
     try {
       for await (const { stream_id } of stream) {

@@ -1,15 +1,14 @@
 /** Token smoothing: bursts are shown at a steady pace. */
 const DRAIN_MS = 140;
-/** More than this at once is a replay, not writing: it appears whole. */
+/** More at once is a replay: it appears whole. */
 const REPLAY_CHARACTERS = 1500;
-const LONGEST_FRAME_MS = 50;
 
 export function charactersDue(waiting, elapsedMs) {
   const share = waiting > REPLAY_CHARACTERS ? 1 : 1 - Math.exp(-elapsedMs / DRAIN_MS);
   return Math.max(Math.min(1, waiting), Math.ceil(waiting * share));
 }
 
-// The next place that cuts no character in half.
+// Cuts no character in half.
 export function wholeCharacter(text, at) {
   const code = text.charCodeAt(at - 1);
   return at < text.length && code >= 0xd800 && code <= 0xdbff ? at + 1 : at;
@@ -47,7 +46,7 @@ export class Smoother {
     } else {
       const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
       requestAnimationFrame((nowMs) => {
-        const elapsedMs = Math.min(nowMs - this.#lastMs, LONGEST_FRAME_MS);
+        const elapsedMs = Math.min(nowMs - this.#lastMs, 50);
         this.#lastMs = nowMs;
         this.#frame(calm ? Infinity : elapsedMs);
       });

@@ -8,7 +8,7 @@ import { SseParser } from "./sse.js";
 const STALE_MS = 15_000;
 /** A connection that held so long is progress. */
 const STEADY_MS = 5000;
-/** A stream unknown so soon after its start was lost: its key starts it again. */
+/** A stream unknown so soon after its start was lost: start it again. */
 const LOST_WITHIN_MS = 60_000;
 const LOST = '{"type":"reset","keep_blocks":0,"reason":"stream_lost"}';
 const SSE = "text/event-stream";
@@ -55,7 +55,7 @@ export class AnswerStream {
   }
 
   async cancel(options) {
-    // Until the start is answered its key is the way to the stream.
+    // Until the start is answered its key leads to the stream.
     this.id ??= (await this.#client.ask("/v1/streams", { ...options, ...this.#start() })).id;
     return this.#client.cancel(this.id, options);
   }
