@@ -218,7 +218,7 @@ def _in_content(wire: Wire, role: str, content: Sequence[Any], place: str) -> It
 
 
 def _in_block(wire: Wire, role: str, block: Any, place: str) -> Iterator[str]:
-    kind = block.get("type") if isinstance(block, dict) else None
+    kind = _kind(block)
     match role, kind:
         case _, "text":
             yield from _not_text(block, "text", place)
@@ -237,6 +237,12 @@ def _in_block(wire: Wire, role: str, block: Any, place: str) -> Iterator[str]:
             return
         case _:
             yield f"{place}.type: {wire.name} cannot be told {kind!r} {_WHERE[role]}"
+
+
+def _kind(value: Any) -> str | None:
+    """Return the type that a JSON value names for itself; it may be any JSON."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def _in_call(block: Mapping[str, Any], place: str) -> Iterator[str]:
@@ -262,7 +268,7 @@ def _not_text(block: Mapping[str, Any], name: str, place: str) -> Iterator[str]:
 
 def _in_source(wire: Wire, block: Mapping[str, Any], place: str) -> Iterator[str]:
     source = block.get("source")
-    kind = source.get("type") if isinstance(source, dict) else None
+    kind = _kind(source)
     if kind not in (wire.images if block["type"] == "image" else wire.documents):
         yield f"{place}.source.type: {wire.name} cannot be told {kind!r} for {block['type']!r}"
         return

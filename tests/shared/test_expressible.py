@@ -73,6 +73,8 @@ def test_what_every_wire_has_words_for_is_let_through(model: Model) -> None:
         (request("Be brief.", "system"), "messages.0.role"),
         (request([{"type": "image", "source": {"type": "file", "file_id": "f"}}]), "messages.0.content.0.source.type"),
         (request([{"type": "image"}]), "messages.0.content.0.source.type"),
+        (request([{"type": "image", "source": {"type": []}}]), "messages.0.content.0.source.type"),
+        (request([{"type": ["text"]}]), "messages.0.content.0.type"),
         (request([{"type": "tool_result"}]), "messages.0.content.0.tool_use_id"),
         (request([{"type": "tool_use", "id": "a", "name": "t", "input": {}}]), "messages.0.content.0.type"),
         (request([{"type": "redacted_thinking", "data": "x"}], "assistant"), "messages.0.content.0.type"),

@@ -94,16 +94,14 @@ class ChatDecoder:
 
     def _on_delta(self, delta: wire.Delta) -> None:
         telling = self._telling
-        if delta.content:
-            telling.close(_THOUGHT)
-            telling.text(_TEXT, delta.content)
-        elif thought := delta.reasoning_content or delta.reasoning:
+        if thought := delta.reasoning_content or delta.reasoning:
             telling.close(_TEXT)
             telling.thinking(_THOUGHT, thought)
         if delta.refusal:
             self._refused = True
+        if text := delta.content or delta.refusal:
             telling.close(_THOUGHT)
-            telling.text(_TEXT, delta.refusal)
+            telling.text(_TEXT, text)
         if delta.tool_calls:
             telling.close(_THOUGHT)
             telling.close(_TEXT)
