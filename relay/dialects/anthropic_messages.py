@@ -227,7 +227,10 @@ def whole(stream_id: str, record: Record, answer: Answer) -> Body:
 
 def _more_of_the_end(raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
     """Return what the provider's own ``message_delta`` says of the end beside what every provider says."""
-    told = _last_delta.decode(raw).delta
+    try:
+        told = _last_delta.decode(raw).delta
+    except msgspec.DecodeError:  # of another provider's, and something else
+        return {}
     return {name: told[name] for name in _MORE_OF_THE_END if name in told}
 
 

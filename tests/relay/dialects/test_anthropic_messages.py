@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from relay.dialects.anthropic_messages import ANTHROPIC
 from relay.dialects.dialect import WireEvent
 from relay.dialects.place import NOTHING, Had, Place
-from relay.dialects.telling import Frame, Survey, Teller
 from shared.answer import Answer
 from shared.entry import Entry, encode_blob
 from shared.errors import GoneError
@@ -35,9 +34,11 @@ from shared.events import (
 from shared.offset import EntryId
 from shared.record import Record
 from tests.relay.dialects.messages_grammar import MessagesGrammar
-from tests.support_logs import STREAM_ID, logs
+from tests.relay.dialects.overlapping_logs import overlapping_logs
+from tests.relay.dialects.random_logs import STREAM, logs
+from tests.relay.dialects.support import resumed, told
 
-START = StartEvent(STREAM_ID, "anthropic", "model-1", 1_000, 4096)
+START = StartEvent(STREAM, "anthropic", "model-1", 1_000, 4096)
 STEP = StepEvent("start", 1, "msg_upstream", "model-1-dated")
 HEAD: list[Event] = [
     START,
@@ -55,9 +56,9 @@ def raw(**fields: Any) -> msgspec.Raw:
     return msgspec.Raw(json.dumps(fields).encode())
 
 
-def told(events: Sequence[Event]) -> list[list[WireEvent]]:
+def fed(events: Sequence[Event]) -> list[list[WireEvent]]:
     """Return what each event comes to, of one stream."""
-    projection = ANTHROPIC.project(STREAM_ID)
+    projection = ANTHROPIC.project(STREAM)
     answers: list[list[WireEvent]] = []
     for event in events:
         if isinstance(event, ResetEvent):
@@ -74,22 +75,14 @@ def entries(events: Sequence[Event]) -> list[Entry]:
     return [Entry(EntryId(1, seq), encode_blob(group, 5)) for seq, group in enumerate(groups, 1)]
 
 
-def reading(log: Sequence[Entry], had: Had = NOTHING) -> list[Frame]:
-    """Return what a reader is told who comes once the log has ended, after what it had."""
-    survey = Survey(STREAM_ID, ANTHROPIC)
-    survey.read(log)
-    teller = Teller(STREAM_ID, ANTHROPIC, had, survey.past())
-    return [frame for entry in log if not teller.ended for frame in teller.tell(entry)]
-
-
 def surviving(events: Sequence[Event]) -> list[WireEvent]:
     """Return what a reader is told who comes after all resets: without the blocks that were discarded."""
-    return [frame.event for frame in reading(entries(events))]
+    return [frame.event for frame in resumed(ANTHROPIC, entries(events), NOTHING)]
 
 
 def bodies(events: Sequence[Event]) -> list[dict[str, Any]]:
     """Return all that is told, decoded."""
-    return [json.loads(one.data) for answer in told(events) for one in answer]
+    return [json.loads(one.data) for answer in fed(events) for one in answer]
 
 
 def whole(events: Sequence[Event]) -> dict[str, Any]:
@@ -98,7 +91,7 @@ def whole(events: Sequence[Event]) -> dict[str, Any]:
     for event in events:
         answer.apply(event)
     assert ANTHROPIC.whole is not None
-    return dict(json.loads(msgspec.json.encode(ANTHROPIC.whole(STREAM_ID, RECORD, answer))))
+    return dict(json.loads(msgspec.json.encode(ANTHROPIC.whole(STREAM, RECORD, answer))))
 
 
 def test_a_plain_answer_is_told_as_the_api_tells_it() -> None:
@@ -107,7 +100,7 @@ def test_a_plain_answer_is_told_as_the_api_tells_it() -> None:
     stop = StepEvent("stop", 1, stop_reason="end_turn")
     start, *rest = bodies([*HEAD, *text, UsageEvent(1, Usage(9, 12, 3, 4)), stop, DONE])
     assert start["message"] == {
-        "id": f"msg_{STREAM_ID}",
+        "id": f"msg_{STREAM}",
         "type": "message",
         "role": "assistant",
         "model": "model-1",
@@ -141,7 +134,7 @@ def test_every_kind_of_block_is_told_in_its_own_form() -> None:
     opaque = msgspec.Raw(b'{"type": "web_search_tool_result", "tool_use_id":"srv_1",  "content": [1.0]}')
     delta = msgspec.Raw(b'{"type":"citations_delta",  "citation":{"x":1}}')
     tool = b'{"type":"tool_use","id":"toolu_1","name":"look_up","input":{}}'
-    answers = told(
+    answers = fed(
         [
             *HEAD,
             BlockStartEvent(0, "thinking"),
@@ -273,7 +266,7 @@ def test_a_failure_is_an_error_event_and_the_end(error: ErrorEvent, kind: str, t
 
 def test_an_error_that_is_not_in_the_log_is_told_too() -> None:
     """Such as that the log has expired."""
-    (event,) = ANTHROPIC.project(STREAM_ID).fail(GoneError("the log has expired"))
+    (event,) = ANTHROPIC.project(STREAM).fail(GoneError("the log has expired"))
     assert event.name == "error"
     assert json.loads(event.data)["error"]["type"] == "not_found_error"
 
@@ -293,8 +286,9 @@ def test_what_the_provider_says_at_the_end_is_told_at_the_end() -> None:
 def test_a_provider_s_unknown_events_pass_through_after_the_start() -> None:
     """Unless they have the name of a part of the message."""
     data = msgspec.Raw(b'{"type":"strange",  "x":1}')
-    events: list[Event] = [START, STEP, DataEvent("strange", data), DataEvent("message_stop", raw(type="message_stop"))]
-    start, strange = [one for answer in told(events) for one in answer]
+    misnamed = [DataEvent("message_stop", raw(type="message_stop")), DataEvent("message_delta", raw(delta=5))]
+    events: list[Event] = [START, STEP, DataEvent("strange", data), *misnamed]
+    start, strange = [one for answer in fed(events) for one in answer]
     assert start.name == "message_start"
     assert strange == WireEvent(bytes(data), "strange")
 
@@ -330,7 +324,7 @@ def test_the_whole_message_has_each_block_in_full() -> None:
     ]
 
 
-@given(logs())
+@given(overlapping_logs())
 @settings(max_examples=80)
 def test_any_log_is_one_well_formed_message_that_equals_the_whole_one(log: list[Event]) -> None:
     """And it is the same each time it is told."""
@@ -346,6 +340,14 @@ def test_any_log_is_one_well_formed_message_that_equals_the_whole_one(log: list[
 
 
 @given(logs())
+def test_what_workers_write_keeps_the_grammar(log: list[Entry]) -> None:
+    """For whoever follows it live, and for whoever comes later."""
+    for frames in (told(ANTHROPIC, log), resumed(ANTHROPIC, log, NOTHING)):
+        grammar = MessagesGrammar().feed_all(frame.event for frame in frames)
+        assert grammar.ended or not isinstance(log[-1].events()[-1], EndEvent)
+
+
+@given(overlapping_logs())
 @settings(max_examples=60)
 def test_a_reader_who_comes_back_anywhere_gets_just_the_rest(log: list[Event]) -> None:
     """For every place: what it had and what it then gets is what it would have got at once.
@@ -354,10 +356,10 @@ def test_a_reader_who_comes_back_anywhere_gets_just_the_rest(log: list[Event]) -
     told to read anew.
     """
     stored = entries(log)
-    full = reading(stored)
+    full = resumed(ANTHROPIC, stored, NOTHING)
     for count, (_, place) in enumerate(full, 1):
         assert place is not None
-        rest = reading(stored, Had(place))
+        rest = resumed(ANTHROPIC, stored, Had(place))
         if rest != full[count:]:
             assert b'"error_code":"discarded"' in rest[-1].event.data
             assert inside_what_is_discarded(log, place)
@@ -371,15 +373,11 @@ def inside_what_is_discarded(log: Sequence[Event], place: Place) -> bool:
     return any(block >= reset.keep_blocks for reset in resets for block in begun)
 
 
-@given(logs())
+@given(overlapping_logs())
 @settings(max_examples=80)
 def test_a_reader_who_follows_live_reads_a_message_or_is_told_to_read_anew(log: list[Event]) -> None:
     """A reset that takes back something it has is an error and the end, and nothing else is."""
-    teller = Teller(STREAM_ID, ANTHROPIC)
-    grammar = MessagesGrammar()
-    for entry in entries(log):
-        if not teller.ended:
-            grammar.feed_all(frame.event for frame in teller.tell(entry))
+    grammar = MessagesGrammar().feed_all(frame.event for frame in told(ANTHROPIC, entries(log)))
     assert grammar.ended
     if grammar.error is not None and grammar.error["details"]["error_code"] == "discarded":
         assert any(isinstance(event, ResetEvent) for event in log)
@@ -389,7 +387,7 @@ def test_a_reader_who_follows_live_reads_a_message_or_is_told_to_read_anew(log: 
 
 def whole_log_end(log: Sequence[Event]) -> bytes:
     """Return the last wire event of a log."""
-    return told(log)[-1][-1].data
+    return fed(log)[-1][-1].data
 
 
 def test_a_head_told_with_a_discarded_block_is_told_again() -> None:

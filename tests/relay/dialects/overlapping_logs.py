@@ -1,7 +1,7 @@
-"""Random whole logs for property tests: what workers may write of one stream, as one list of events in order.
+"""Random whole logs beyond what today's providers write: what the log's protocol allows a dialect to meet.
 
-Blocks of every kind, several open at once, further provider calls in an attempt, cuts, continuations of an open text,
-resets, cancels, errors, events of unknown kinds. Unlike ``support_events`` these keep the log's own grammar.
+Several blocks open at once, opaque deltas, results of tools, usage that is told late or never. ``random_logs`` has what
+workers really write.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from shared.events import (
     Usage,
     UsageEvent,
 )
+from tests.relay.dialects.random_logs import STREAM
 from tests.support_events import TEXTS
 
-STREAM_ID = "abcdefghijklmnopqrstuvwxyz"
 _COUNTS = st.integers(0, 1000)
 _USAGES = st.builds(Usage, _COUNTS, _COUNTS, _COUNTS, _COUNTS)
 _KINDS: st.SearchStrategy[BlockKind] = st.sampled_from(["text", "text", "thinking", "tool_use", "tool_result", "data"])
@@ -46,7 +46,7 @@ class _Writer:
     """Writes one log as it draws it."""
 
     def __init__(self, draw: st.DrawFn) -> None:
-        self.events: list[Event] = [StartEvent(STREAM_ID, "anthropic", "model-1", 1_000, 4096)]
+        self.events: list[Event] = [StartEvent(STREAM, "anthropic", "model-1", 1_000, 4096)]
         self._draw = draw
         self._steps = 0
         self._kinds: list[BlockKind] = []
@@ -174,7 +174,7 @@ class _Writer:
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> list[Event]:
+def overlapping_logs(draw: st.DrawFn) -> list[Event]:
     """Draw the whole log of a stream that has ended, in any of the four ways."""
     writer = _Writer(draw)
     status = draw(st.sampled_from(["completed", "incomplete", "cancelled", "failed"]))
