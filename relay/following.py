@@ -85,6 +85,8 @@ async def follow_in(request: web.Request, reading: Reading, telling: Telling) ->
     """
     had = telling.had
     async with _subscription(request, reading) as subscription:
+        if reading.record.ended_ms:
+            await _refuse_if_gone(subscription)
         past = telling.past or await past_of(request.app[SERVICES].log, reading, telling)
         if past is not None and past.end is not None and not had.total and had.has(past.end):
             return web.Response(status=204, headers=stream_headers(reading.stream_id))
@@ -228,11 +230,15 @@ async def nothing_left(subscription: Subscription) -> bool:
     """Tell whether an ended stream has nothing after the offset. Raises ``GoneError`` when its log has gone."""
     if await subscription.at_end():
         return True
-    tail = await subscription.tail()
-    if tail.seq == 0:
+    await _refuse_if_gone(subscription)
+    return False
+
+
+async def _refuse_if_gone(subscription: Subscription) -> None:
+    """Raise ``GoneError`` when the log has gone."""
+    if (await subscription.tail()).seq == 0:
         message = "the stream's log has expired or was deleted; start a new stream"
         raise GoneError(message, stream_id=subscription.stream_id)
-    return False
 
 
 def _as_json(stream_id: str, frame: Frame) -> dict[str, object]:
