@@ -24,6 +24,7 @@ _TOOL_CHOICES = ("auto", "any", "none", "tool")
 _THINKING = ("enabled", "adaptive", "disabled")
 _WHERE = {"user": "by a user", "assistant": "by an assistant", "result": "as a tool's result"}
 _MOST_TOLD = 5
+_SHOWN_CHARS = 60
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ def _is_count(value: object) -> bool:
 def _in_tool(wire: Wire, tool: Mapping[str, Any], place: str) -> Iterator[str]:
     if tool.get("type", "custom") != "custom":
         own = "; its own go into provider_options.tools" if wire.own_tools else ""
-        yield f"{place}.type: {wire.name} has no tool {tool['type']!r}{own}"
+        yield f"{place}.type: {wire.name} has no tool {_shown(tool['type'])}{own}"
         return
     if not isinstance(tool.get("name"), str) or not tool["name"]:
         yield f"{place}.name: must be a name"
@@ -209,7 +210,7 @@ def _in_tool(wire: Wire, tool: Mapping[str, Any], place: str) -> Iterator[str]:
     if not isinstance(tool.get("input_schema", {}), dict):
         yield f"{place}.input_schema: must be an object"
     for name in tool.keys() - _TOOL_FIELDS:
-        yield f"{place}.{name}: {wire.name} has nothing like it"
+        yield f"{place}.{_shown(name)}: {wire.name} has nothing like it"
 
 
 def _in_content(wire: Wire, role: str, content: Sequence[Any], place: str) -> Iterator[str]:
@@ -236,13 +237,19 @@ def _in_block(wire: Wire, role: str, block: Any, place: str) -> Iterator[str]:
         case (("user" | "assistant"), own) if own in wire.own_blocks:
             return
         case _:
-            yield f"{place}.type: {wire.name} cannot be told {kind!r} {_WHERE[role]}"
+            yield f"{place}.type: {wire.name} cannot be told {_shown(kind)} {_WHERE[role]}"
 
 
 def _kind(value: Any) -> str | None:
     """Return the type that a JSON value names for itself; it may be any JSON."""
     kind = value.get("type") if isinstance(value, dict) else None
     return kind if isinstance(kind, str) else None
+
+
+def _shown(value: object) -> str:
+    """Return what the client wrote, short enough for an error: a name as it is, all else as a literal."""
+    text = value if isinstance(value, str) and value.isidentifier() else repr(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}..."
 
 
 def _in_call(block: Mapping[str, Any], place: str) -> Iterator[str]:
@@ -270,7 +277,7 @@ def _in_source(wire: Wire, block: Mapping[str, Any], place: str) -> Iterator[str
     source = block.get("source")
     kind = _kind(source)
     if kind not in (wire.images if block["type"] == "image" else wire.documents):
-        yield f"{place}.source.type: {wire.name} cannot be told {kind!r} for {block['type']!r}"
+        yield f"{place}.source.type: {wire.name} cannot be told {_shown(kind)} for {block['type']!r}"
         return
     assert isinstance(source, dict)
     yield from _not_text(source, "url" if kind == "url" else "data", f"{place}.source")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from shared.models import Model
 from shared.offset import new_stream_id
 from tests.relay.api import Answer, Api, script
 from tests.relay.conftest import MakeApi
@@ -91,6 +92,19 @@ async def test_a_model_nobody_serves_is_refused_before_anything_starts(api: Api,
     bare = await make_api(sim=False)
     refused(await bare.post(json=OK), 400, "unknown_model", "ANTHROPIC_API_KEY")
     assert (await api.get("/v1/streams")).json()["streams"] == []
+
+
+async def test_what_the_models_provider_has_no_words_for_is_refused_before_anything_starts(make_api: MakeApi) -> None:
+    """The field is named; what is said in its words already must not come as a field of the provider's own."""
+    models = {"chat": Model(provider="openai", base_url="http://127.0.0.1:1/v1")}
+    api = await make_api(models=models)
+    odd = {"messages": [{"role": "user", "content": [{"type": "search_result"}]}]}
+    refused(await api.post(json=odd), 400, "invalid_request", "messages.0.content.0.type", "search_result")
+    long = {"messages": OK["messages"], "tools": [{"type": "x" * 5000}, {"name": "t", "y\n" * 5000: 1}]}
+    refused(await api.post(json=long), 400, "invalid_request", "tools.0.type", "tools.1.")
+    asked = OK | {"provider_options": {"n": 2}}
+    refused(await api.post(json=asked), 400, "invalid_request", "provider_options.n")
+    assert (await api.post(json=OK | {"provider_options": {"seed": 2}})).status == 201
 
 
 async def test_a_body_over_the_limit_is_refused(api: Api, make_api: MakeApi) -> None:

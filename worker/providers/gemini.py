@@ -1,6 +1,6 @@
 """The Gemini API through the ``google-genai`` SDK.
 
-The SDK makes the call: address, authentication, errors. Its objects cost about a hundred times what decoding does, and
+The SDK makes the call: address, authentication, errors. Its objects cost about thirty times what decoding does, and
 it gives no bytes; but it sends through a client of ours if it is given one. So ours hands it an answer without a body,
 and keeps the real one. It never retries.
 """
