@@ -24,7 +24,8 @@ def openai_error(error: TailraceError) -> dict[str, object]:
     param = error.field if isinstance(error, InvalidRequestError) else None
     if isinstance(error, UnknownModelError):
         param = "model"
-    usual = "server_error" if error.status >= _SERVER_ERROR else "invalid_request_error"
+    ours = error.status >= _SERVER_ERROR or error.retryable
+    usual = "server_error" if ours else "invalid_request_error"
     return {
         "message": error.message,
         "type": _TYPES.get(error.status, usual),

@@ -9,6 +9,7 @@ import pytest
 from relay.dialects.openai_errors import openai_error, openai_error_answer
 from shared.errors import (
     ConflictError,
+    DiscardedError,
     InvalidRequestError,
     LimitError,
     ProviderError,
@@ -26,6 +27,7 @@ from shared.errors import (
         (UnknownModelError("None such."), "invalid_request_error", "model", "model_not_found"),
         (UnauthorizedError("Who?"), "authentication_error", None, "invalid_api_key"),
         (LimitError("Too many."), "rate_limit_error", None, "rate_limit_exceeded"),
+        (DiscardedError("Read anew."), "server_error", None, "discarded"),
         (ProviderError("Down.", kind="overloaded", retryable=True), "server_error", None, "provider_error"),
     ],
 )
