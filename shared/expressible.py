@@ -22,7 +22,12 @@ _TOOL_FIELDS = frozenset(
 )
 _TOOL_CHOICES = ("auto", "any", "none", "tool")
 _THINKING = ("enabled", "adaptive", "disabled")
-_WHERE = {"user": "by a user", "assistant": "by an assistant", "result": "as a tool's result"}
+_WHERE = {
+    "user": "by a user",
+    "assistant": "by an assistant",
+    "result": "as a tool's result",
+    "system": "as instructions",
+}
 _MOST_TOLD = 5
 _SHOWN_CHARS = 60
 
@@ -39,6 +44,8 @@ class Wire:
     """Kinds of source; likewise the next."""
     documents: frozenset[str] = frozenset()
     result_images: bool = False
+    instructions: bool = False
+    """Whether instructions may come in the middle of a conversation."""
     stop: bool = True
     own_tools: bool = False
     """Whether the wire has tools of its own, which go into ``provider_options.tools``."""
@@ -62,6 +69,7 @@ CHAT = Wire(
     | {"top_logprobs", "functions", "function_call", "modalities", "audio"},
     images=frozenset(("base64", "url")),
     documents=frozenset(("base64", "text")),
+    instructions=True,
     thinking_field="reasoning_effort",
 )
 RESPONSES = Wire(
@@ -72,6 +80,7 @@ RESPONSES = Wire(
     images=frozenset(("base64", "url")),
     documents=frozenset(("base64", "url", "text")),
     result_images=True,
+    instructions=True,
     stop=False,
     own_tools=True,
     own_blocks=frozenset(
@@ -129,7 +138,7 @@ def unsupported(model: Model, messages: Sequence[Mapping[str, Any]], options: Ma
     if wire.translated:
         problems += _in_options(wire, model, options)
         for place, message in enumerate(messages):
-            if message["role"] == "system":
+            if message["role"] == "system" and not wire.instructions:
                 problems.append(f"messages.{place}.role: this model takes instructions in system alone")
             elif not isinstance(message["content"], str):
                 problems += _in_content(wire, message["role"], message["content"], f"messages.{place}.content")

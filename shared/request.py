@@ -43,7 +43,7 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     role: Literal["user", "assistant", "system"] = Field(
-        description="Instructions in the middle of a conversation (system) are for Anthropic's own models alone."
+        description="Instructions in the middle of a conversation (system) are not for models of provider google."
     )
     content: Annotated[str, StringConstraints(min_length=1)] | Annotated[list[JsonObject], Field(min_length=1)]
 

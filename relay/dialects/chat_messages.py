@@ -27,6 +27,8 @@ class Conversation:
     tells_thoughts: bool = False
     """Whether what the model thought is sent back. This format has no place for a signature, without which the APIs
     that sign refuse it; to models of those it is not sent."""
+    instructs_late: bool = True
+    """Whether instructions may come in the middle of the conversation."""
     system: list[str] = field(default_factory=list)
     messages: list[Block] = field(default_factory=list)
     _names: dict[str, str] = field(default_factory=dict)
@@ -48,9 +50,14 @@ class Conversation:
                 refuse("must be system, developer, user, assistant or tool", *at, "role")
 
     def _instruct(self, message: InstructionMessage, *at: str | int) -> None:
-        if self.messages:
-            refuse("instructions come before all other messages; send later ones as user", *at, "role")
-        self.system += _texts(message.content, *at, "content")
+        """Take in instructions: the first are for the whole conversation."""
+        texts = _texts(message.content, *at, "content")
+        if not self.messages:
+            self.system += texts
+        elif not self.instructs_late:
+            refuse("this model takes instructions before all other messages alone", *at, "role")
+        elif texts:
+            self.messages.append({"role": "system", "content": [text_block(text) for text in texts]})
 
     def _answer(self, message: AssistantMessage, *at: str | int) -> None:
         """Take in an earlier answer; one in which nothing was said is none."""

@@ -21,7 +21,7 @@ def canonical_request(body: ChatBody, model: Model, most_tokens: int) -> StreamR
     """
     if body.stream_options is not None and not body.stream:
         refuse("is for a request with stream: true", "stream_options")
-    talk = Conversation(tells_thoughts=model.provider == "openai")
+    talk = Conversation(tells_thoughts=model.provider == "openai", instructs_late=model.provider != "google")
     for number, message in enumerate(body.messages):
         talk.add(message, "messages", number)
     if not talk.messages:

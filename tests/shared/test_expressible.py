@@ -70,7 +70,6 @@ def test_what_every_wire_has_words_for_is_let_through(model: Model) -> None:
     [
         (request([{"type": "search_result", "source": "x"}]), "messages.0.content.0.type"),
         (request([{"type": "text"}]), "messages.0.content.0.text"),
-        (request("Be brief.", "system"), "messages.0.role"),
         (request([{"type": "image", "source": {"type": "file", "file_id": "f"}}]), "messages.0.content.0.source.type"),
         (request([{"type": "image"}]), "messages.0.content.0.source.type"),
         (request([{"type": "image", "source": {"type": []}}]), "messages.0.content.0.source.type"),
@@ -107,6 +106,8 @@ def test_what_no_other_wire_has_words_for_is_named(wrong: StreamRequest, named: 
 @pytest.mark.parametrize(
     ("model", "wrong", "named"),
     [
+        (GOOGLE, request("Be brief.", "system"), "messages.0.role"),
+        (CHAT, request([{"type": "image"}], "system"), "messages.0.content.0.type"),
         (CHAT, request(provider_options={"n": 2}), "provider_options.n"),
         (CHAT, request([{"type": "tool_result", "tool_use_id": "a", "content": [PIXEL]}]), "messages.0.content.0"),
         (CHAT, request(thinking={"type": "adaptive"}, provider_options={"reasoning_effort": "low"}), "provider_opt"),

@@ -289,6 +289,17 @@ def test_documents_and_results_with_images_are_told_where_they_can_be() -> None:
     assert [part["type"] for part in output["output"]] == ["input_text", "input_image"]
 
 
+def test_instructions_in_the_middle_of_a_conversation_stay_there() -> None:
+    """On the wires that have a place for them."""
+    asked = [{"role": "user", "content": "a"}, {"role": "system", "content": [{"type": "text", "text": "be brief"}]}]
+    assert chat_body(call(CHAT, messages=asked))["messages"][1] == {"role": "system", "content": "be brief"}
+    assert responses_body(call(RESPONSES, messages=asked))["input"][1] == {
+        "type": "message",
+        "role": "system",
+        "content": [{"type": "input_text", "text": "be brief"}],
+    }
+
+
 SOURCES = st.sampled_from([PIXEL["source"], NOTE["source"], {"type": "url", "url": "https://a.example/x"}, {}, None])
 RESULT = {"type": "tool_result", "tool_use_id": "a"}
 THOUGHT: list[dict[str, Any]] = [
@@ -314,7 +325,7 @@ BLOCKS = st.one_of(
 MESSAGES = st.lists(
     st.builds(
         lambda role, content: {"role": role, "content": content},
-        st.sampled_from(["user", "assistant"]),
+        st.sampled_from(["user", "assistant", "system"]),
         st.one_of(TEXTS, st.lists(BLOCKS, min_size=1, max_size=3)),
     ),
     min_size=1,

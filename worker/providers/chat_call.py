@@ -54,6 +54,8 @@ def _turns(messages: Sequence[Mapping[str, Any]], *, tells_thoughts: bool) -> li
             turns.append({"role": message["role"], "content": content})
         elif message["role"] == "assistant":
             turns.append(_assistant(content, tells_thoughts=tells_thoughts))
+        elif message["role"] == "system":
+            turns += _system(content)
         else:
             turns += _user(content)
     return turns

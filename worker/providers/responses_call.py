@@ -54,7 +54,7 @@ def _items(message: Mapping[str, Any]) -> list[Json]:
         if item is not None:
             items.append(item)
             continue
-        part = _part(block) if role == "user" else {"type": "output_text", "text": block["text"]}
+        part = {"type": "output_text", "text": block["text"]} if role == "assistant" else _part(block)
         if items and items[-1].get("role") == role:
             items[-1]["content"].append(part)
         else:

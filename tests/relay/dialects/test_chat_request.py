@@ -99,16 +99,18 @@ def test_what_changes_nothing_is_taken_by_every_model(model: Model) -> None:
     assert parsed(model, **idle) == parsed(model)
 
 
-def test_instructions_come_before_the_conversation() -> None:
-    """Several are one; empty ones say nothing."""
-    messages = [
+def test_instructions_come_first_or_stay_where_they_are() -> None:
+    """The first, however many, are one; empty ones say nothing."""
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "developer", "content": [{"type": "text", "text": "Be kind."}, {"type": "text", "text": ""}]},
         {"role": "system", "content": ""},
         HELLO,
     ]
     assert parsed(messages=messages).system == "Be brief.\n\nBe kind."
-    assert refusal(messages=[HELLO, messages[0]]) == "messages.1.role"
+    late = {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}
+    assert talk(HELLO, messages[0], HELLO) == [HELLO, late, HELLO]
+    assert refusal(GEMINI, messages=[HELLO, messages[0]]) == "messages.1.role"
     assert refusal(messages=messages[:2]) == "messages"
 
 
