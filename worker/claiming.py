@@ -82,10 +82,7 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
         await _drop(parts, stream_id, record)
     if claimed.status != "granted":
         return None
-    if reason == "first":
-        QUEUE_WAIT.observe(max(now_ms - record.created_ms, 0) / 1000)
-    else:
-        TAKEOVERS.labels(reason).inc()
+    _count(reason, now_ms - record.created_ms)
     owned = replace(
         record,
         status="running",
@@ -97,6 +94,14 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
     writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
     writer.delay_s = ((request.max_delay_ms if request else None) or 0) / 1000
     return Grant(stream_id, owned, writer, reason, claimed.log, confirmed_s=confirmed_s)
+
+
+def _count(reason: AttemptReason, age_ms: int) -> None:
+    """Note in the metrics that a stream so old has been claimed."""
+    if reason == "first":
+        QUEUE_WAIT.observe(max(age_ms, 0) / 1000)
+    else:
+        TAKEOVERS.labels(reason).inc()
 
 
 async def _confirm(parts: Parts, stream_id: str) -> float:
