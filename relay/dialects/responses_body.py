@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from relay.dialects.chat_body import Function
 from relay.dialects.openai_options import Effort
-from shared.request import JsonObject, Name
+from shared.models import Interruption
+from shared.request import CancelAfter, JsonObject, Name
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 Tag = Annotated[str, StringConstraints(max_length=1024)]
@@ -100,6 +101,9 @@ class ResponsesBody(BaseModel):
     safety_identifier: Tag | None = None
     text: TextOptions | None = None
     metadata: Annotated[dict[Name, Tag], Field(max_length=32)] | None = None
+    when_abandoned: Literal["continue", "cancel"] | CancelAfter | None = None
+    on_interruption: Interruption | None = None
+    max_delay_ms: Annotated[int, Field(ge=0, le=1000)] | None = None
 
 
 class MessageItem(_Strict):
@@ -137,6 +141,13 @@ class FunctionOutputItem(_Strict):
     name: str | None = None
     caller: None = None
     namespace: None = None
+
+
+class ItemReference(_Strict):
+    """An item of an earlier response, by its id."""
+
+    type: Literal["item_reference"]
+    id: str
 
 
 class SummaryPart(_Strict):

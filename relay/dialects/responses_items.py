@@ -54,7 +54,7 @@ class Conversation:
                 self._thought(checked(ReasoningItem, item, *at))
             case _:
                 refuse(
-                    "must be message, function_call, function_call_output or reasoning; others cannot be said here",
+                    "must be message, function_call, function_call_output, reasoning or item_reference",
                     *at,
                     "type",
                 )

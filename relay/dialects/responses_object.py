@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from shared.offset import is_stream_id
 Body = dict[str, Any]
 
 _PREFIX = "resp_"
+_ITEM_ID = re.compile(r"(?:msg|fc|rs)_([a-z2-7]+)_([0-9]{1,9})")
 _REDACTED = "redacted_thinking"
 _SEALED = f"{_REDACTED}:"
 """What the encrypted content of a reasoning item begins with that is a provider's redacted thinking."""
@@ -104,6 +106,12 @@ def item_id(stream_id: str, block: Block) -> str:
     """Return the id of a block's item: the same in every attempt, on every relay, and for every reader."""
     kind = {"text": "msg", "tool_use": "fc"}.get(block.kind, "rs")
     return f"{kind}_{stream_id}_{block.block}"
+
+
+def place_of_item(text: str) -> tuple[str, int] | None:
+    """Return the stream and the number of the block that an item's id leads to; None for what is no such id."""
+    found = _ITEM_ID.fullmatch(text)
+    return (found[1], int(found[2])) if found and is_stream_id(found[1]) else None
 
 
 def output_item(stream_id: str, block: Block, answer: Answer) -> Body | None:

@@ -65,6 +65,9 @@ def canonical_request(body: ResponsesBody, model: Model, most_tokens: int, earli
         "tool_choice": _tool_choice(body, model),
         "provider_options": merged(further_options(body, model), hint) or None,
         "metadata": body.metadata,
+        "when_abandoned": body.when_abandoned,
+        "on_interruption": body.on_interruption,
+        "max_delay_ms": body.max_delay_ms,
     }
     return checked(StreamRequest, {name: value for name, value in fields.items() if value is not None})
 

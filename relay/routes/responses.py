@@ -15,7 +15,7 @@ from relay.dialects.responses import responses_dialect
 from relay.dialects.responses_body import ResponsesBody
 from relay.dialects.responses_object import Asked, input_items, response_id, response_object, stream_of
 from relay.dialects.responses_request import asked_of, canonical_request, kept
-from relay.earlier_responses import asked_of_stream, conversation_of
+from relay.earlier_responses import asked_of_stream, conversation_of, with_references
 from relay.following import Reading, Telling, follow_in, telling_of, whole
 from relay.keyless import start_or_find
 from relay.parsing import count, json_body, refuse
@@ -48,6 +48,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     tenant = services.authenticator.tenant(request)
     body = await json_body(request, ResponsesBody, settings.send_timeout_s)
     _, model = services.starter.model_named(body.model)
+    body = await with_references(services, tenant, body)
     earlier = await conversation_of(services, tenant, body.previous_response_id)
     wanted = canonical_request(body, model, min(model.max_tokens, settings.max_tokens_cap), earlier)
     asked = asked_of(body, earlier)

@@ -179,7 +179,7 @@ async def test_a_cancel_ends_the_response_of_every_reader(client: AsyncOpenAI) -
 
 
 async def test_tools_are_called_and_answered(client: AsyncOpenAI) -> None:
-    """By sending the output back, or by naming the response."""
+    """By sending the output back, by naming its items, as the AI SDK does, or by naming the response."""
     asked = script(tokens=2, tools=CALLS)
     async with client.responses.stream(model="sim", input=asked, tools=TOOLS) as stream:
         async for _event in stream:
@@ -197,11 +197,13 @@ async def test_tools_are_called_and_answered(client: AsyncOpenAI) -> None:
         {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"} for call in calls
     ]
     turn = [*results, {"role": "user", "content": script(tokens=1)}]
-    sent = [{"role": "user", "content": asked}, *[item.to_dict() for item in whole.output], *turn]
+    sent: list[Any] = [{"role": "user", "content": asked}, *[item.to_dict() for item in whole.output], *turn]
     by_output = await client.responses.create(model="sim", input=sent, tools=TOOLS)
     by_id = await client.responses.create(model="sim", input=turn, tools=TOOLS, previous_response_id=whole.id)
-    assert by_output.output_text == by_id.output_text == words(1)
-    assert by_output.usage == by_id.usage
+    named: list[Any] = [{"type": "item_reference", "id": item.id} for item in whole.output]
+    by_items = await client.responses.create(model="sim", input=[sent[0], *named, *turn], tools=TOOLS)
+    assert by_output.output_text == by_id.output_text == by_items.output_text == words(1)
+    assert by_output.usage == by_id.usage == by_items.usage
 
 
 async def test_responses_are_a_chain(client: AsyncOpenAI) -> None:

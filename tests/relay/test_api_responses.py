@@ -93,6 +93,19 @@ async def test_an_id_of_nothing_is_404(served: Api, response_id: str) -> None:
         assert (await served.ask(method, f"/v1/responses/{response_id}{rest}")).status == 404
 
 
+async def test_an_item_of_nobody_cannot_be_named(make_api: MakeApi, start_worker: StartWorker) -> None:
+    """Nor one of another tenant's response; no more responses are read for it than is bearable."""
+    api = await make_api(api_keys={"one": "key-1", "two": "key-2"})
+    await start_worker()
+    one, two = api.having(Authorization="Bearer key-1"), api.having(Authorization="Bearer key-2")
+    item = (await made(one))["output"][0]["id"]
+    for asking, name in ((two, item), (one, "msg_x"), (one, item[:-1] + "9"), (one, f"msg_{new_stream_id()}_0")):
+        turn = [{"type": "item_reference", "id": name}, {"role": "user", "content": "?"}]
+        answer = await asking.post("/v1/responses", json=body(input=turn))
+        assert answer.status == 400
+        assert refused(answer)["param"] == "input.0.id"
+
+
 async def test_a_chain_may_not_grow_without_bound(make_api: MakeApi, start_worker: StartWorker) -> None:
     """What is kept of a conversation is no more than what a body may bring."""
     api = await make_api(max_body_bytes=4000)

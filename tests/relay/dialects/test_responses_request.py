@@ -237,7 +237,7 @@ FAR = {"type": "input_image", "image_url": "http://example.org/a.png"}
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools", "tools": []}}, "tool_choice.type"),
         ({"tools": [TOOL], "tool_choice": {"type": "function", "name": "x"}}, "tool_choice.name"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input.0.type"),
+        ({"input": [{"type": "compaction", "id": "msg_1"}]}, "input.0.type"),
         ({"input": [{"role": "user", "content": ""}]}, "input.0.content"),
         ({"input": [{"role": "system", "content": "x"}]}, "input"),
         ({"input": [{"role": "user", "content": "x"}, {"role": "system", "content": "x"}]}, "input.1.role"),
