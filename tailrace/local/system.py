@@ -14,7 +14,8 @@ import msgspec
 from shared.models import Model, default_models
 from shared.settings import Settings
 from tailrace.local import model
-from tailrace.local.checks import check_api_key, check_own_redis, check_port, free_port
+from tailrace.local.api_keys import check_api_key, keys_to_check
+from tailrace.local.checks import check_own_redis, check_port, free_port
 from tailrace.local.environment import drain_budgets, foreign_environment, python_module, service_environment
 from tailrace.local.part import Part
 from tailrace.local.process import Program
@@ -47,7 +48,7 @@ class System:
         own_redis = "redis_url" in self._settings.model_fields_set
         if own_redis:
             await self._check_own_redis()
-        await self._check_key()
+        await self._check_keys()
         await self._install_model()
         async with self._progress.step("Starting"):
             redis_url, models = await self._start_backends(own_redis=own_redis)
@@ -68,15 +69,12 @@ class System:
             for warning in await check_own_redis(self._settings):
                 self._progress.say(f"Warning: {warning}.")
 
-    async def _check_key(self) -> None:
-        key = self._settings.anthropic_api_key
-        models = self._settings.offered_models().values()
-        if key is None or not any(one.provider == "anthropic" and one.base_url is None for one in models):
-            return
-        async with self._progress.step("Checking the Anthropic API key"):
-            warning = await check_api_key(key, self._settings.anthropic_base_url)
-            if warning:
-                self._progress.say(f"Warning: {warning}.")
+    async def _check_keys(self) -> None:
+        for key in keys_to_check(self._settings):
+            async with self._progress.step(f"Checking the {key.api} API key"):
+                warning = await check_api_key(key)
+                if warning:
+                    self._progress.say(f"Warning: {warning}.")
 
     async def _install_model(self) -> None:
         if not model.is_wanted(self._settings) or model.is_installed():

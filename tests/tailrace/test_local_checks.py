@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
-from aiohttp import web
 from pydantic import SecretStr
 
 from shared.errors import ConfigurationError
 from shared.settings import Settings
-from tailrace.local.checks import check_api_key, check_own_redis, check_port, free_port
+from tailrace.local.checks import check_own_redis, check_port, free_port
 from tests.conftest import StartRedis
-
-KEY = SecretStr("sk-test-key")
 
 
 def _settings(url: str, timeout_s: float = 5.0) -> Settings:
     return Settings(redis_url=SecretStr(url), redis_timeout_s=timeout_s)
-
-
-@asynccontextmanager
-async def _api(status: int) -> AsyncIterator[tuple[str, list[web.Request]]]:
-    """Serve a local API that answers every request with ``status``; give its URL and what was asked."""
-    seen: list[web.Request] = []
-
-    async def answer(request: web.Request) -> web.Response:
-        seen.append(request)
-        return web.json_response({}, status=status)
-
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", seen
-    finally:
-        await runner.cleanup()
 
 
 def test_a_taken_port_is_a_sentence_with_the_port_and_the_setting() -> None:
@@ -101,44 +75,3 @@ async def test_a_redis_that_hangs_is_given_up_at_the_deadline(redis_server: Star
         await check_own_redis(_settings(server.url, timeout_s=0.3))
     assert time.monotonic() - began < 2
     server.resume()
-
-
-async def test_a_good_key_is_asked_about_once_at_no_cost() -> None:
-    """One GET of the list of models, with the key where the API expects it."""
-    async with _api(200) as (url, seen):
-        assert await check_api_key(KEY, url) is None
-    assert [(request.method, request.path) for request in seen] == [("GET", "/v1/models")]
-    assert seen[0].headers["x-api-key"] == "sk-test-key"
-    assert seen[0].headers["anthropic-version"]
-
-
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_is_a_sentence_without_the_key(status: int) -> None:
-    """The only answer after which starting would be pointless."""
-    async with _api(status) as (url, _seen):
-        with pytest.raises(ConfigurationError, match=rf"ANTHROPIC_API_KEY \(HTTP {status}\)") as raised:
-            await check_api_key(KEY, url)
-    assert "sk-test" not in str(raised.value)
-
-
-@pytest.mark.parametrize("status", [404, 429, 500, 529])
-async def test_an_api_that_has_trouble_does_not_keep_the_system_from_starting(status: int) -> None:
-    """It may be well again before the first question, and workers retry."""
-    async with _api(status) as (url, _seen):
-        assert await check_api_key(KEY, url) is None
-
-
-async def test_an_api_that_cannot_be_reached_is_a_warning() -> None:
-    """A laptop may get its network back later."""
-    warning = await check_api_key(KEY, f"http://127.0.0.1:{free_port()}")
-    assert warning is not None
-    assert "cannot be reached now" in warning
-
-
-async def test_checking_a_key_can_be_cancelled() -> None:
-    """Ctrl-C while an API hangs must not wait for the deadline."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await check_api_key(KEY, url)

@@ -86,7 +86,7 @@ async def check_answer(provider: Provider, model: Model) -> None:
     assert whole.text.strip()
     assert finish.usage.input_tokens + finish.usage.cache_read_tokens > 20
     assert 0 < finish.usage.output_tokens <= 24
-    await told(provider, replace(call, max_tokens=6), cut)
+    assert (await told(provider, replace(call, max_tokens=6), cut)).stop_reason == "max_tokens"
     assert whole.text.startswith(cut.text)
     cut.blocks[0].complete = False
     plan = plan_attempt(replace(call, attempt=2, step=2), cut.blocks, "continue")

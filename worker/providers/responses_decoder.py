@@ -38,6 +38,7 @@ class ResponsesDecoder:
         self._parser = SseParser()
         self._telling = Telling(call)
         self._refused = False
+        self._most_tokens = call.max_tokens
         self._events: dict[str, Callable[[bytes], None]] = {
             "response.output_text.delta": self._on_text,
             "response.function_call_arguments.delta": self._on_arguments,
@@ -189,7 +190,10 @@ class ResponsesDecoder:
 
     def _on_completed(self, data: bytes) -> None:
         self._usage(wire.response.decode(data).response)
-        self._telling.finish("refusal" if self._refused else "tool_use" if self._telling.tools else "end_turn")
+        reason = "refusal" if self._refused else "tool_use" if self._telling.tools else "end_turn"
+        if reason == "end_turn" and self._telling.usage.output_tokens >= self._most_tokens:
+            reason = "max_tokens"  # llama.cpp calls an answer complete that its limit has cut
+        self._telling.finish(reason)
 
     def _on_incomplete(self, data: bytes) -> None:
         response = wire.response.decode(data).response
