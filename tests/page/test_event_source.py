@@ -16,6 +16,7 @@ from tests.conftest import StartService
 from tests.faults.links import Link
 from tests.page.far_page import far_page
 from tests.relay.api import Api, script
+from tests.relay.socket_client import joined
 from tests.support import eventually
 from tests.support_services import Service
 
@@ -58,8 +59,9 @@ async def wholly_told(api: Api, page: Page, stream_id: str) -> bool:
     """Tell whether the page was told exactly the deltas and the end that the stream has."""
     async with api.follow(stream_id) as reader:
         events = await reader.rest()
-    wanted = [[event.id, event.event, event.data] for event in events if event.event in ("start", "delta", "end")]
-    return bool(await page.evaluate("window.told") == wanted)
+    wanted = [(event.id, event.json()) for event in events if event.event in ("start", "delta", "end")]
+    told = [(offset, json.loads(data)) for offset, _, data in await page.evaluate("window.told")]
+    return joined(told) == joined(wanted)
 
 
 async def test_it_comes_back_by_itself_and_stops_at_the_end(context: BrowserContext, relay: Service) -> None:
@@ -67,12 +69,13 @@ async def test_it_comes_back_by_itself_and_stops_at_the_end(context: BrowserCont
     page = await context.new_page()
     asked: list[str] = []
     async with caller(relay.url) as api, Link(lambda: [urlsplit(relay.url).port or 0]) as wire:
-        stream_id = await api.start(messages=script(tokens=150, per_second=50))
+        stream_id = await api.start(messages=script(tokens=200, per_second=45))
         await page.goto(f"http://127.0.0.1:{wire.port}/")
         page.on("request", lambda request: asked.append(request.url))
         await page.evaluate(_LISTEN, await make_link(api, stream_id))
-        for count in (20, 60):
-            await until(page, f"window.told.length > {count}")
+        for opened in (1, 2):
+            before = await page.evaluate("window.told.length")
+            await until(page, f"window.opened === {opened} && window.told.length > {before + 3}")
             wire.cut_all()
         await until(page, f"window.source.readyState === {_CLOSED}")
         assert await wholly_told(api, page, stream_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ import aiohttp
 from tests.relay.api import Api
 
 PROTOCOL = "tailrace.v1"
+WORD_BY_WORD: dict[str, Any] = {"merge_entries": 10_000, "feed_entries": 10_000, "feed_bytes": 10_000_000}
+"""Settings of a relay that never tells deltas as one, however busy its machine is: to compare event by event."""
 _DEADLINE_S = 10.0
 
 
@@ -33,7 +35,8 @@ class SocketClient:
     async def next(self, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
         """Return the next message. Raises ``AssertionError`` when there is none in time, or the socket is closed."""
         try:
-            told = await self.socket.receive(deadline_s)
+            async with asyncio.timeout(deadline_s):  # aiohttp's own would begin anew with every ping
+                told = await self.socket.receive()
         except TimeoutError:
             message = f"nothing was told within {deadline_s:g} s; last: {self.heard[-3:]}"
             raise AssertionError(message) from None
@@ -55,6 +58,11 @@ class SocketClient:
         except TimeoutError:
             message = f"no {kind} with {fields} within {deadline_s:g} s; last: {self.heard[-3:]}"
             raise AssertionError(message) from None
+
+    async def seen(self, kind: str, **fields: Any) -> dict[str, Any]:
+        """Return the first message of this type that has these fields, of those that were or are yet to be told."""
+        past = (told for told in self.heard if told["type"] == kind and fields.items() <= told.items())
+        return next(past, None) or await self.until(kind, **fields)
 
     async def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Send a request with an id of its own and return the first message that answers it."""
@@ -101,3 +109,15 @@ async def events_of(api: Api, stream_id: str) -> list[tuple[str, str, Any]]:
     """Return the offset, name and data of all events of a stream that has ended, as SSE tells them."""
     async with api.follow(stream_id) as reader:
         return [(event.id, event.event, event.json()) for event in await reader.rest()]
+
+
+def joined(events: Iterable[Sequence[Any]]) -> list[tuple[str, Any]]:
+    """Return the offset and data of events, with runs of deltas of one block as one, as a busy relay may tell them."""
+    told: list[tuple[str, Any]] = []
+    for event in events:
+        offset, data = event[0], event[-1]
+        if told and data["type"] == told[-1][1]["type"] == "delta" and data["block"] == told[-1][1]["block"]:
+            data = data | {"text": told[-1][1]["text"] + data["text"]}
+            del told[-1]
+        told.append((offset, data))
+    return told
