@@ -274,6 +274,27 @@ async def test_an_answer_that_fails_says_so(client: AsyncOpenAI) -> None:
         await client.responses.create(model="sim", input=asked)
 
 
+async def test_an_answer_that_starts_over_is_read_anew(client: AsyncOpenAI) -> None:
+    """Its reader is told that what it has is void; whoever reads from the start then gets the answer alone."""
+    stream = await client.responses.create(
+        model="sim",
+        input=script(tokens=9, fail_at=5, per_second=50),
+        stream=True,
+        extra_body={"on_interruption": "restart"},
+    )
+    events = [event async for event in stream]
+    assert events[-1].type == "error"
+    assert events[-1].code == "discarded"
+    assert events[0].type == "response.created"
+    again = [event async for event in await client.responses.retrieve(events[0].response.id, stream=True)]
+    assert text_of(again) == words(9) == last(again).output_text
+    assert numbers_of(again) == sorted(set(numbers_of(again)))
+    rest = await client.responses.retrieve(
+        events[0].response.id, stream=True, starting_after=numbers_of(again)[len(again) // 2]
+    )
+    assert [event async for event in rest] == again[len(again) // 2 + 1 :]
+
+
 async def test_a_limit_makes_an_answer_incomplete(client: AsyncOpenAI) -> None:
     """What was said of it stays."""
     answer = await client.responses.create(model="sim", input=script(tokens=9), max_output_tokens=3)
