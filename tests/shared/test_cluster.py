@@ -13,7 +13,7 @@ from shared import keys
 from shared.cluster import Cluster
 from shared.cluster_map import slot_of
 from shared.entry import Entry, encode_blob
-from shared.events import AttemptEvent, DeltaEvent
+from shared.events import AttemptEvent, DeltaEvent, EndEvent
 from shared.offset import NO_ENTRY, EntryId
 from shared.redis_client import streams_redis
 from shared.settings import Settings
@@ -234,3 +234,14 @@ async def test_many_calls_at_once_share_what_they_learn(cluster: ClusterSet, str
     found = await asyncio.gather(*appends, *reads)
     assert found[:20] == [[Appended("done")]] * 20
     assert {len(page) for page in found[20:] if isinstance(page, list)} <= {2, 3}
+
+
+async def test_what_is_kept_of_a_request_is_on_the_server_of_its_stream(stream_log: StreamLog) -> None:
+    """Kept, settled and erased with the log, wherever that is."""
+    for writer in await writers(stream_log, 6):
+        await stream_log.kept.keep(writer.stream_id, b"{}")
+        await stream_log.kept.settle(writer.stream_id)
+        assert await stream_log.kept.read(writer.stream_id) == b"{}"
+        await stream_log.close(writer.stream_id, [EndEvent("cancelled")], "t9", 5)
+        assert await stream_log.erase(writer.stream_id) == "erased"
+        assert await stream_log.kept.read(writer.stream_id) is None
