@@ -279,6 +279,24 @@ async def test_a_relay_that_is_drained_cuts_streams_and_hands_over_whole_answers
         assert text_of(await whole) == words(120)
 
 
+async def test_a_worker_that_dies_is_not_noticed(relay_process: StartService, worker_process: StartService) -> None:
+    """Another one goes on within the same block of the same message."""
+    settings = {"TAILRACE_SIM": "true"}
+    service, workers = relay_process(**settings), [worker_process(**settings) for _ in range(2)]
+    for one in (service, *workers):
+        await one.ready()
+    async with connect(service.url) as client:
+        wanted: dict[str, Any] = {"model": "sim", "max_tokens": 100, "messages": script(**LONG)}
+        async with client.messages.stream(**wanted) as stream:
+            await anext(aiter(stream.text_stream))
+            owners = await eventually(lambda: [one for one in workers if "attempt.started" in str(one.events())])
+            owners[0].kill()
+            message = await stream.get_final_message()
+    assert [block.type for block in message.content] == ["text"]
+    assert text_of(message) == words(60)
+    assert message.stop_reason == "end_turn"
+
+
 async def test_claude_s_own_blocks_come_through_as_they_are(
     relay_process: StartService, worker_process: StartService
 ) -> None:
