@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from shared.models import Model, ProviderName, claude_continuation, default_models
+from tests.support import ROOT
 
 
 @pytest.mark.parametrize(
@@ -84,6 +87,14 @@ def test_every_field_but_the_provider_is_documented() -> None:
     """``TAILRACE_MODELS`` is written by people."""
     for name, field in Model.model_fields.items():
         assert field.description or name == "provider", f"{name} has no description"
+
+
+def test_the_models_that_the_documentation_shows_are_models() -> None:
+    """They are there to be copied."""
+    page = (ROOT / "docs" / "providers.md").read_text()
+    (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    shown = TypeAdapter(dict[str, Model]).validate_json(example)
+    assert {model.provider for model in shown.values()} == {"anthropic", "openai", "google"}
 
 
 def test_a_model_cannot_be_changed() -> None:

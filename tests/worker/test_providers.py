@@ -293,6 +293,21 @@ async def test_fields_of_the_providers_own_api_are_sent_as_they_are(
     assert "0.5" in json.dumps(body)
 
 
+async def test_what_the_wire_has_no_words_for_is_never_sent(
+    case: Case, server: MessagesServer, provider: Provider
+) -> None:
+    """A relay refuses it at the start; one of another version may not have. Anthropic's own wire takes everything."""
+    odd = [{"role": "user", "content": [{"type": "search_result", "source": "x"}]}]
+    events, error = await told(provider, replace(case.call, messages=odd))
+    if case.wire is MESSAGES:
+        assert error is None
+        assert events
+    else:
+        assert error is not None
+        assert (error.kind, error.retryable, server.calls) == ("invalid_request", False, [])
+        assert "messages.0.content.0.type" in error.message
+
+
 @pytest.mark.parametrize("cut", ["reset", "close", "eof"])
 async def test_a_cut_answer_is_an_error_after_what_was_told(
     case: Case, server: MessagesServer, provider: Provider, cut: Cut
