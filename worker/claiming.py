@@ -58,9 +58,7 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
     if replaces is not None and record.attempt != replaces:
         return None
     if record.attempts >= parts.settings.max_attempts:
-        message = (
-            f"the answer was interrupted and {record.attempts} attempts, as many as are allowed, did not finish it"
-        )
+        message = f"the answer was interrupted, and {record.attempts} attempts, as many as may be, did not finish it"
         await close(parts, stream_id, record, ErrorEvent("interrupted", message, retryable=True))
         return None
     spared_ms = round(parts.settings.lease_s * 1000) if reason == "lease_expired" else 0
