@@ -35,6 +35,8 @@ class Reset(NamedTuple):
     first: Mark | None
     """Of the first wire event that it discards."""
     keep_blocks: int
+    sayable: bool
+    """Whether the dialect has a word for it."""
 
 
 class Past(NamedTuple):
@@ -95,7 +97,7 @@ class Survey:
                 if isinstance(event, ResetEvent):
                     gone = [first for block, first in self._blocks.items() if block >= event.keep_blocks]
                     self._blocks = {block: at for block, at in self._blocks.items() if block < event.keep_blocks}
-                    self._resets.append(Reset(mark, min(gone, default=None), event.keep_blocks))
+                    self._resets.append(Reset(mark, min(gone, default=None), event.keep_blocks, wire is not None))
                 elif wire:
                     block = _block_of(event)
                     if block is not None:
@@ -145,6 +147,8 @@ class Teller:
                     self._blocks.add(block)
                 frames += self._fresh(fed)
             self.ended = self.ended or isinstance(fed.event, EndEvent)
+            if frames and self._void():
+                return self.fail(DiscardedError(_DISCARDED, stream_id=self._stream_id))
             if self.ended:
                 break
         if self.ended and not self._met:
@@ -177,6 +181,14 @@ class Teller:
         if gone:
             return self.fail(DiscardedError(_DISCARDED, stream_id=self._stream_id))
         return self._filler(fed)
+
+    def _void(self) -> bool:
+        """Tell whether the reader came back with something that it cannot be told to throw away.
+
+        Where it counts by itself, what stood for something withheld is among what it has: no word would be right.
+        """
+        sayable = self._dialect.filler is None
+        return any(inside and not (reset.sayable and sayable) for reset, inside in self._ahead)
 
     def _withheld(self, event: Event) -> bool:
         """Tell whether a reset that the reader came after discards what the event comes to.

@@ -38,7 +38,7 @@ class Tail:
         """Take how many chunks are wanted."""
         self._fold = Fold(dialect.project(stream_id))
         self._open: dict[str, int] = {}
-        """The parts that have begun and not ended, with the number of the first chunk of each."""
+        """The parts that have begun and not ended, with the number of the first chunk that a reader of each needs."""
         self._begins: deque[int] = deque(maxlen=last)
         """For each of the last chunks the number of the first one that a reader of it needs."""
 
@@ -65,7 +65,7 @@ class Tail:
         """Take in one chunk."""
         chunk = _decode(event.data)
         if chunk.type in _BEGINS:
-            self._open[chunk.part] = number
+            self._open[chunk.part] = min(self._open.values(), default=number)  # of those told between, it needs all
         elif chunk.type == "reset-step":
             self._open.clear()
         self._begins.append(min(self._open.values(), default=number))

@@ -1,8 +1,12 @@
-"""Random logs as workers really write them: attempts, steps, tools, thinking, resets, errors, cancels, cuts."""
+"""Random logs for property tests: what workers may write of one stream, as events in order, or as entries.
+
+Blocks of every kind, several open at once, further provider calls in an attempt, cuts, continuations of an open text,
+resets, cancels, errors, events of unknown kinds. Unlike ``support_events`` these keep the log's own grammar.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
 
 import msgspec
 from hypothesis import strategies as st
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from shared.entry import Entry, encode_blob
 from shared.events import (
     AttemptEvent,
-    AttemptMode,
+    BlockKind,
     BlockStartEvent,
     BlockStopEvent,
     DataEvent,
@@ -29,151 +33,175 @@ from shared.offset import EntryId
 from tests.support_events import TEXTS
 
 STREAM = "abcdefghijklmnopqrstuvwxyz"
-_WORDS = TEXTS.filter(bool)
-_ENDS = ("completed", "tool_use", "max_tokens", "refusal", "cancelled", "failed", None)
+_COUNTS = st.integers(0, 1000)
+_USAGES = st.builds(Usage, _COUNTS, _COUNTS, _COUNTS, _COUNTS)
+_KINDS: st.SearchStrategy[BlockKind] = st.sampled_from(["text", "text", "thinking", "tool_use", "tool_result", "data"])
+_STEPS = st.sampled_from(["open", "open", "delta", "delta", "delta", "delta", "stop", "usage", "data", "unknown"])
+_MOST_OPEN = 2
+_RESULT = b'{"type": "web_search_tool_result", "tool_use_id": "srv_1", "content": [{"url": "u"}]}'
+_SERVER_TOOL = b'{"type":"server_tool_use","id":"srv_1","name":"web_search","input":{}}'
+_CITATION = b'{"type":"citations_delta","citation":{"type":"char_location","cited_text":"x"}}'
+_STRANGE = b'{"type":"strange_delta","strange":[1]}'
 
 
-@dataclass
-class _Block:
-    """A block that is told and not discarded."""
+class _Writer:
+    """Writes one log as it draws it."""
 
-    kind: str
-    complete: bool = False
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.events: list[Event] = [StartEvent(STREAM, "anthropic", "model-1", 1_790_000_000_000, 4096)]
+        self._draw = draw
+        self._steps = 0
+        self._kinds: list[BlockKind] = []
+        self._open: list[int] = []
+        self._arguments: dict[int, list[str]] = {}
+        self._usage: dict[int, Usage] = {}
 
+    def attempt(self, number: int, *, to_its_end: bool) -> None:
+        """Write an attempt; one that does not come to its end is cut anywhere."""
+        self._begin_attempt(number)
+        calls = self._draw(st.integers(1, 2))
+        for call in range(1, calls + 1):
+            cut = not to_its_end and call == calls
+            self._call(cut=cut)
 
-@dataclass
-class _Log:
-    """The log being written."""
+    def end(self, status: str) -> None:
+        """Write the end, with the error of a failed answer before it."""
+        if status == "failed":
+            self.events.append(ErrorEvent("provider_error", self._draw(TEXTS), retryable=self._draw(st.booleans())))
+        reasons = {
+            "completed": st.sampled_from(["end_turn", "tool_use", "stop_sequence", "refusal", None]),
+            "incomplete": st.sampled_from(["max_tokens", "model_context_window_exceeded", "stream_too_long"]),
+            "cancelled": st.sampled_from(["cancelled", "abandoned"]),
+            "failed": st.sampled_from(["overloaded", "cut", "invalid_request"]),
+        }
+        reason: str | None = self._draw(reasons[status])
+        sequence = "STOP" if reason == "stop_sequence" else None
+        usage = sum(self._usage.values(), Usage())
+        self.events.append(EndEvent(status, reason, sequence, usage))  # type: ignore[arg-type]  # one of the four
 
-    draw: st.DrawFn
-    entries: list[Entry] = field(default_factory=list)
-    pending: list[Event] = field(default_factory=list)
-    attempt: int = 0
-    step: int = 0
-    blocks: list[_Block] = field(default_factory=list)
+    def _begin_attempt(self, number: int) -> None:
+        """Write how an attempt begins, and what it discards of what there is: nothing that is open but a last text."""
+        places = [place for place in range(len(self._kinds) + 1) if self._can_keep(place)]
+        keep = self._draw(st.sampled_from(places))
+        mode = "restart" if keep == 0 else "user_turn"
+        reason = "first" if number == 1 else "provider_error"
+        self.events.append(
+            AttemptEvent(number, reason, "start" if number == 1 else mode, "anthropic", "model-1", "0-1")  # type: ignore[arg-type]
+        )
+        if keep < len(self._kinds):
+            self.events.append(ResetEvent(keep, "provider_error"))
+            self._kinds = self._kinds[:keep]
+            self._open = [block for block in self._open if block < keep]
 
-    def write(self, *events: Event) -> None:
-        """Write events, each batch in as many entries as chance will have."""
-        for event in events:
-            self.pending.append(event)
-            if self.draw(st.integers(0, 2)):
-                self.flush()
+    def _can_keep(self, count: int) -> bool:
+        """Tell whether the first ``count`` blocks can be gone on from."""
+        open_ones = [block for block in self._open if block < count]
+        return not open_ones or (open_ones == [count - 1] and self._kinds[count - 1] == "text")
 
-    def flush(self) -> None:
-        """Make an entry of what is pending."""
-        if self.pending:
-            entry_id = EntryId(self.attempt, len(self.entries) + 1)
-            self.entries.append(Entry(entry_id, encode_blob(self.pending, 1_790_000_000_000 + len(self.entries))))
-            self.pending = []
+    def _call(self, *, cut: bool) -> None:
+        """Write one provider call."""
+        self._steps += 1
+        self.events.append(StepEvent("start", self._steps, f"msg_{self._steps}", "model-1-dated"))
+        if self._draw(st.booleans()):
+            self._tell_usage()
+        for action in self._draw(st.lists(_STEPS, max_size=12)):
+            self._act(action)
+        if not cut:
+            for block in list(self._open):
+                self._stop(block)
+            self._tell_usage()
+            self.events.append(StepEvent("stop", self._steps, stop_reason="end_turn"))
 
-    def begin(self) -> None:
-        """Begin an attempt: what cannot be gone on from is discarded."""
-        self.flush()
-        self.attempt += 1
-        first = self.attempt == 1
-        mode: AttemptMode = "start" if first else "user_turn"
-        follows = str(self.entries[-1].id)
-        self.write(AttemptEvent(self.attempt, "first" if first else "lease_expired", mode, "sim", "sim", follows))
-        self.flush()
-        whole = next((n for n, block in enumerate(self.blocks) if not block.complete), len(self.blocks))
-        most = whole + 1 if whole < len(self.blocks) and self.blocks[whole].kind == "text" else whole
-        keep = self.draw(st.integers(0, most)) if self.draw(st.booleans()) else most
-        if keep < len(self.blocks):
-            del self.blocks[keep:]
-            self.write(ResetEvent(keep, "lease_expired"))
+    def _act(self, action: str) -> None:
+        if action == "open":
+            if len(self._open) < _MOST_OPEN:
+                self._start(self._draw(_KINDS))
+        elif action == "usage":
+            self._tell_usage()
+        elif action == "data":
+            name = self._draw(st.sampled_from(["strange_event", "message_delta"]))
+            told = {"type": name, "delta": {"stop_details": {"category": "cyber"}, "container": None}}
+            self.events.append(DataEvent(name, msgspec.Raw(json.dumps(told).encode())))
+        elif action == "unknown":
+            self.events.append(UnknownEvent("x_new", b'{"type":"x_new","value":1}'))
+        elif self._open:
+            block = self._draw(st.sampled_from(self._open))
+            if action == "stop":
+                self._stop(block)
+            else:
+                self._more(block)
 
-    def run_step(self) -> bool:
-        """Make one provider call; return whether it came to its own end."""
-        self.step += 1
-        self.write(StepEvent("start", self.step, f"msg_{self.step}", "sim-1"), UsageEvent(self.step, Usage(7, 1)))
-        if self.blocks and not self.blocks[-1].complete and not self._go_on(len(self.blocks) - 1):
-            return False
-        for _ in range(self.draw(st.integers(0, 3))):
-            if not self._block():
-                return False
-        if self.draw(st.booleans()):
-            self.write(
-                DataEvent("container", msgspec.Raw(b'{"id":"c1"}')), UnknownEvent("odd", b'{"type":"odd","a":1}')
-            )
-        self.write(UsageEvent(self.step, Usage(7, self.draw(st.integers(2, 90)))))
-        return True
-
-    def _block(self) -> bool:
-        number = len(self.blocks)
-        kind = self.draw(st.sampled_from(["text", "text", "thinking", "tool_use", "data"]))
-        self.blocks.append(_Block(kind))
-        match kind:
-            case "tool_use":
-                self.write(BlockStartEvent(number, "tool_use", f"call_{number}", "look"))
-            case "data":
-                raw = msgspec.Raw(b'{"type":"server_tool_use","id":"s1","name":"web_search","input":{}}')
-                self.write(BlockStartEvent(number, "data", None, "server_tool_use", raw))
-            case "text":
-                self.write(BlockStartEvent(number, "text"))
-            case _:
-                self.write(BlockStartEvent(number, "thinking"))
-        return self._go_on(number)
-
-    def _go_on(self, number: int) -> bool:
-        """Tell more of a block; return whether it was told to its end."""
-        kind = self.blocks[number].kind
+    def _start(self, kind: BlockKind) -> None:
+        block = len(self._kinds)
+        self._kinds.append(kind)
+        self._open.append(block)
+        self._arguments[block] = []
         if kind == "tool_use":
-            pieces = self.draw(st.sampled_from([[], ["{", '"a":', "1}"], ['{"place":"Graz"}']]))
-            self.write(*(DeltaEvent(number, json=piece) for piece in pieces))
-        elif kind != "data":
-            self.write(*(DeltaEvent(number, text=text) for text in self.draw(st.lists(_WORDS, max_size=4))))
-        if self.draw(st.integers(0, 7)) == 0:
-            return False
-        if kind == "thinking":
-            self.write(DeltaEvent(number, signature="c2ln"))
-        self.blocks[number].complete = True
-        self.write(BlockStopEvent(number))
-        return True
+            text = json.dumps({"a": self._draw(TEXTS), "b": [1, 2.5]})
+            self._arguments[block] = [text[at : at + 7] for at in range(0, len(text), 7)]
+            self.events.append(BlockStartEvent(block, kind, f"toolu_{block}", "look_up"))
+        elif kind in ("tool_result", "data"):
+            raw, name = (
+                (_RESULT, "web_search_tool_result") if kind == "tool_result" else (_SERVER_TOOL, "server_tool_use")
+            )
+            tool_id = "srv_1" if kind == "tool_result" else None
+            self.events.append(BlockStartEvent(block, kind, tool_id, name, msgspec.Raw(raw)))
+        else:
+            self.events.append(BlockStartEvent(block, kind))
 
-    def end(self) -> None:
-        """End the stream, or leave it running."""
-        reason = self.draw(st.sampled_from(_ENDS))
-        usage = Usage(7 * self.step, 40)
-        match reason:
-            case None:
-                pass
-            case "cancelled":
-                self.write(EndEvent("cancelled", "cancelled", usage=usage))
-            case "failed":
-                error = ErrorEvent("provider_error", "The provider is overloaded; try again later.", retryable=True)
-                self.write(error, EndEvent("failed", "overloaded", usage=usage))
-            case "max_tokens":
-                self._finish("incomplete", "max_tokens", usage)
-            case "completed":
-                self._finish("completed", "end_turn", usage)
-            case _:
-                self._finish("completed", reason, usage)
-        self.flush()
+    def _more(self, block: int) -> None:
+        """Write a delta that suits the block."""
+        kind = self._kinds[block]
+        if kind in ("text", "thinking"):
+            if kind == "text" and self._draw(st.integers(0, 4)) == 0:
+                raw = self._draw(st.sampled_from([_CITATION, _STRANGE]))
+                self.events.append(DeltaEvent(block, data=msgspec.Raw(raw)))
+            else:
+                self.events.append(DeltaEvent(block, text=self._draw(TEXTS)))
+        elif kind == "tool_use" and self._arguments[block]:
+            self.events.append(DeltaEvent(block, json=self._arguments[block].pop(0)))
 
-    def _finish(self, status: str, reason: str, usage: Usage) -> None:
-        """Close what is open, as a provider does that comes to its end."""
-        for number, block in enumerate(self.blocks):
-            if not block.complete:
-                block.complete = True
-                self.write(BlockStopEvent(number))
-        self.write(StepEvent("stop", self.step, stop_reason=reason))
-        self.write(EndEvent("incomplete" if status == "incomplete" else "completed", reason, usage=usage))
+    def _stop(self, block: int) -> None:
+        """Write a block's last pieces and its stop."""
+        for piece in self._arguments[block]:
+            self.events.append(DeltaEvent(block, json=piece))
+        if self._kinds[block] == "thinking":
+            self.events.append(DeltaEvent(block, signature="c2lnbmF0dXJl"))
+        self.events.append(BlockStopEvent(block))
+        self._open.remove(block)
+
+    def _tell_usage(self) -> None:
+        self._usage[self._steps] = self._draw(_USAGES)
+        self.events.append(UsageEvent(self._steps, self._usage[self._steps]))
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Event]:
+    """Draw all events of a stream that has ended, in any of the four ways."""
+    writer = _Writer(draw)
+    status = draw(st.sampled_from(["completed", "incomplete", "cancelled", "failed"]))
+    attempts = draw(st.integers(1 if status in ("completed", "incomplete") else 0, 3))
+    for number in range(1, attempts + 1):
+        writer.attempt(number, to_its_end=number == attempts and status in ("completed", "incomplete"))
+    writer.end(status)
+    return writer.events
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> list[Entry]:
-    """Return a random log, ended or not."""
-    log = _Log(draw)
-    log.write(StartEvent(STREAM, "sim", "sim", 1_790_000_000_000, 100))
-    log.flush()
-    if draw(st.integers(0, 9)) == 0:  # cancelled, or failed, before anybody took it
-        log.write(EndEvent("cancelled", "cancelled"))
-        log.flush()
-        return log.entries
-    for _ in range(draw(st.integers(1, 3))):
-        log.begin()
-        done = all(log.run_step() for _ in range(draw(st.integers(1, 2))))
-        if done:
-            break
-    log.end()
-    return log.entries
+    """Draw the log of a stream, mostly one that has ended: its events in as many entries as chance will have."""
+    events = draw(histories())
+    if draw(st.integers(0, 4)) == 0:
+        events = events[: draw(st.integers(1, len(events)))]
+    entries: list[Entry] = []
+    held: list[Event] = []
+    attempt = 0
+    for place, event in enumerate(events, 1):
+        held.append(event)
+        begins = place < len(events) and isinstance(events[place], AttemptEvent)
+        if begins or place == len(events) or isinstance(event, (StartEvent, AttemptEvent)) or draw(st.booleans()):
+            attempt = event.attempt if isinstance(event, AttemptEvent) else attempt
+            t_ms = 1_790_000_000_000 + len(entries)
+            entries.append(Entry(EntryId(attempt, len(entries) + 1), encode_blob(held, t_ms)))
+            held = []
+    return entries

@@ -97,7 +97,7 @@ class ResponsesGrammar:
         assert index not in self._done, f"{name} of an item that is done"
         if name == "response.output_item.done":
             assert item["id"] == told["item"]["id"]
-            assert not self._parts, "every part that was added is done"
+            assert item["id"] not in self._parts, "every part that was added is done"
             self._done[index] = told["item"]
             return
         assert told["item_id"] == item["id"]

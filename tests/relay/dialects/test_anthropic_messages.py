@@ -34,8 +34,7 @@ from shared.events import (
 from shared.offset import EntryId
 from shared.record import Record
 from tests.relay.dialects.messages_grammar import MessagesGrammar
-from tests.relay.dialects.overlapping_logs import overlapping_logs
-from tests.relay.dialects.random_logs import STREAM, logs
+from tests.relay.dialects.random_logs import STREAM, histories, logs
 from tests.relay.dialects.support import resumed, told
 
 START = StartEvent(STREAM, "anthropic", "model-1", 1_000, 4096)
@@ -324,7 +323,7 @@ def test_the_whole_message_has_each_block_in_full() -> None:
     ]
 
 
-@given(overlapping_logs())
+@given(histories())
 @settings(max_examples=80)
 def test_any_log_is_one_well_formed_message_that_equals_the_whole_one(log: list[Event]) -> None:
     """And it is the same each time it is told."""
@@ -347,7 +346,7 @@ def test_what_workers_write_keeps_the_grammar(log: list[Entry]) -> None:
         assert grammar.ended or not isinstance(log[-1].events()[-1], EndEvent)
 
 
-@given(overlapping_logs())
+@given(histories())
 @settings(max_examples=60)
 def test_a_reader_who_comes_back_anywhere_gets_just_the_rest(log: list[Event]) -> None:
     """For every place: what it had and what it then gets is what it would have got at once.
@@ -373,7 +372,7 @@ def inside_what_is_discarded(log: Sequence[Event], place: Place) -> bool:
     return any(block >= reset.keep_blocks for reset in resets for block in begun)
 
 
-@given(overlapping_logs())
+@given(histories())
 @settings(max_examples=80)
 def test_a_reader_who_follows_live_reads_a_message_or_is_told_to_read_anew(log: list[Event]) -> None:
     """A reset that takes back something it has is an error and the end, and nothing else is."""
