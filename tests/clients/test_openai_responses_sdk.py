@@ -148,7 +148,7 @@ async def test_a_stream_that_was_cut_goes_on_where_it_was(relay: Service) -> Non
 async def test_a_background_response_is_polled_to_its_end(client: AsyncOpenAI) -> None:
     """It is answered at once, and goes on with nobody there."""
     response = await client.responses.create(
-        model="sim", input=script(tokens=20, per_second=100), background=True, instructions="Be brief."
+        model="sim", input=script(tokens=40, per_second=40), background=True, instructions="Be brief."
     )
     assert response.status in ("queued", "in_progress")
     assert response.background
@@ -159,7 +159,7 @@ async def test_a_background_response_is_polled_to_its_end(client: AsyncOpenAI) -
 
     found = await eventually(done)
     assert found is not None
-    assert (found.output_text, found.instructions) == (words(20), "Be brief.")
+    assert (found.output_text, found.instructions) == (words(40), "Be brief.")
 
 
 async def test_a_cancel_ends_the_response_of_every_reader(client: AsyncOpenAI) -> None:
@@ -278,7 +278,7 @@ async def test_an_answer_that_starts_over_is_read_anew(client: AsyncOpenAI) -> N
     """Its reader is told that what it has is void; whoever reads from the start then gets the answer alone."""
     stream = await client.responses.create(
         model="sim",
-        input=script(tokens=9, fail_at=5, per_second=50),
+        input=script(tokens=9, fail_at=5, per_second=20, first_token_ms=300),
         stream=True,
         extra_body={"on_interruption": "restart"},
     )
