@@ -6,33 +6,22 @@ tests that kill services start their own. Everything runs on the session's loop,
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext
 
 from tests.page.chat_page import ChatPage
+from tests.support_browser import chromium
 from tests.support_services import Service, lasting_system
-
-_FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
-_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """Run a headless Chromium. Skips the test where there is none to run."""
-    executable = next((path for name in _NAMES if (path := shutil.which(name))), None)
-    if executable is None:
-        pytest.skip("no Chromium on PATH; on Debian: apt-get install chromium")
-    async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=executable, args=_FLAGS.split())
+    async with chromium() as running:
         yield running
-        await running.close()
 
 
 @pytest.fixture(scope="session")
