@@ -45,12 +45,15 @@ def pointed(text: str, url: str) -> str:
 
 @asynccontextmanager
 async def frail(url: str, *after_bytes: int) -> AsyncIterator[str]:
-    """Give an address that leads to ``url``, where the first connections are cut after so many bytes each."""
+    """Give an address that leads to ``url``, where the first connections are cut after so many bytes each.
+
+    A browser may open one that it does not use.
+    """
     cuts = iter(after_bytes)
     async with Link(lambda: [urlsplit(url).port or 0]) as link:
         link.draw = lambda: Fate("cut", size) if (size := next(cuts, 0)) else None
         yield f"http://127.0.0.1:{link.port}"
-        assert link.struck == len(after_bytes), f"{link.struck} connections were cut, not {len(after_bytes)}"
+        assert link.struck or not after_bytes, "no connection was cut"
 
 
 async def run_python(text: str, folder: Path) -> str:
