@@ -42,7 +42,8 @@ async def websocket(request: web.Request) -> web.StreamResponse:
     try:
         access = await admit(request, services, offered)
         await services.turnstile.enter()
-        session = Session(services, access)
+        told = log.bind(connection=secrets.token_hex(4), tenant=access.tenant)
+        session = Session(services, access, told)
         with services.connections.socket(access.tenant, session.leave):
             return await _serve(request, session)
     except TailraceError as error:
@@ -56,7 +57,6 @@ async def _serve(request: web.Request, session: Session) -> web.StreamResponse:
     """Open the socket and serve it to its end."""
     services = request.app[SERVICES]
     settings = services.settings
-    told = log.bind(connection=secrets.token_hex(4), tenant=session.access.tenant)
     with services.deflate.agreed(request.headers.get(hdrs.SEC_WEBSOCKET_EXTENSIONS, "")) as deflate:
         socket = web.WebSocketResponse(
             timeout=_CLOSE_S,
@@ -70,13 +70,13 @@ async def _serve(request: web.Request, session: Session) -> web.StreamResponse:
         hold_little(request)
         transport = request.transport
         assert transport is not None
-        told.info("socket.opened", link=session.access.link is not None, deflate=bool(deflate))
+        session.log.info("socket.opened", link=session.access.link is not None, deflate=bool(deflate))
         try:
-            await session.run(socket, Sender(socket, transport, settings.send_timeout_s))
+            await session.run(socket, Sender(socket, transport, settings.send_timeout_s, session.log))
         finally:
             # What has not been closed by now is broken, and what its client has not read by now is never read.
             transport.abort()
-            told.info("socket.closed", code=socket.close_code, drained=session.leaving)
+            session.log.info("socket.closed", code=socket.close_code, drained=session.leaving)
     return socket
 
 

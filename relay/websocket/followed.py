@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import structlog
 from redis.exceptions import RedisError
 
 from relay.dialects.place import NO_PLACE, Had, Place
@@ -45,11 +46,14 @@ class Followed:
     subscription's bounded inbox, and beyond that in the log.
     """
 
-    def __init__(self, services: Services, sender: Sender, wish: Wish) -> None:
+    def __init__(
+        self, services: Services, sender: Sender, wish: Wish, log: structlog.typing.FilteringBoundLogger
+    ) -> None:
         """Follow what ``wish`` says; nothing is asked of Redis yet."""
         self._services = services
         self._sender = sender
         self._wish = wish
+        self._log = log
         self._credit = Credit(wish.credit)
         self._subscription: Subscription | None = None
         self._begun = False
@@ -85,7 +89,8 @@ class Followed:
             await self._follow(Reading(wish.stream_id, record))
         except TailraceError as error:
             return self._failed(error)
-        except (RedisError, OSError):
+        except (RedisError, OSError) as error:
+            self._log.info("socket.redis_lost", stream=wish.stream_id, error=type(error).__name__)
             message = "the service's memory does not answer; follow the stream again shortly, from the same offset"
             return self._failed(UnavailableError(message, retry_after_s=1))
         finally:
@@ -94,13 +99,14 @@ class Followed:
         return self._last_word(self._reason or "ended")
 
     def _failed(self, error: TailraceError) -> bytes | None:
-        """Say what went wrong and return the last word, if there was a first."""
+        """Say what went wrong and return the last word, if there was a first, or a wish for a last."""
         self._sender.answer(say_error(error, None if self._begun else self._wish.request_id, self._wish.stream_id))
-        return self._last_word("error") if self._begun else None
+        return self._last_word("error") if self._begun or self._reason else None
 
     def _last_word(self, reason: Reason) -> bytes:
         """Return the message after which nothing comes of the stream."""
         offset = self._offset or None
+        self._log.info("stream.left", stream=self._wish.stream_id, offset=self._offset, reason=reason)
         return say("unsubscribed", self._asked_by, stream=self._wish.stream_id, offset=offset, reason=reason)
 
     async def _follow(self, reading: Reading) -> None:
@@ -120,6 +126,7 @@ class Followed:
                     if self._wish.offset:
                         RESUMES.inc()
                     self._begun = True
+                    self._log.info("stream.followed", stream=stream_id, offset=self._offset, format=self._wish.format)
                     self._sender.answer(say("following", self._wish.request_id, stream=stream_id))
                     if not over:
                         await self._tell_all(subscription, speech, FirstTokenClock(record.created_ms, reading.asked_ms))

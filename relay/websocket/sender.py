@@ -12,8 +12,6 @@ from aiohttp import WSMsgType, web
 
 from shared.metrics import SEND_TIMEOUTS
 
-log = structlog.get_logger()
-
 _MOST_ANSWERS = 256
 """Unsent. A client that asks on and reads nothing is cut off."""
 
@@ -30,11 +28,18 @@ class Sender:
     Every message is written whole, whatever is cancelled.
     """
 
-    def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport, send_timeout_s: float) -> None:
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        transport: asyncio.Transport,
+        send_timeout_s: float,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
         """Write to ``socket``, and let its client go when it takes nothing for ``send_timeout_s``."""
         self._socket = socket
         self._transport = transport
         self._send_timeout_s = send_timeout_s
+        self._log = log
         self._turn = asyncio.Lock()  # first come, first served: that is what makes the streams take turns
         self._answers: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -58,7 +63,7 @@ class Sender:
     def answer(self, message: bytes) -> None:
         """Send a message before any stream's next batch. Never waits."""
         if len(self._answers) >= _MOST_ANSWERS:
-            log.info("socket.flooded", unsent=len(self._answers))
+            self._log.info("socket.flooded", unsent=len(self._answers))
             self._transport.abort()
             return
         self._answers.append(message)
@@ -95,7 +100,7 @@ class Sender:
     def give_up(self) -> None:
         """Cut off a client that takes nothing."""
         SEND_TIMEOUTS.inc()
-        log.info("socket.send_timeout")
+        self._log.info("socket.send_timeout")
         self._transport.abort()
 
     @property

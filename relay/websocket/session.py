@@ -42,8 +42,6 @@ from shared.errors import (
 )
 from shared.tasks import end_tasks
 
-log = structlog.get_logger()
-
 _MOST_AT_ONCE = 32
 """Requests of one socket that may wait for Redis or a worker at a time."""
 
@@ -51,10 +49,11 @@ _MOST_AT_ONCE = 32
 class Session:
     """Serves one socket. Messages are heard one after the other, and acted upon side by side."""
 
-    def __init__(self, services: Services, access: Access) -> None:
-        """Serve a client that may do what ``access`` says."""
+    def __init__(self, services: Services, access: Access, log: structlog.typing.FilteringBoundLogger) -> None:
+        """Serve a client that may do what ``access`` says; ``log`` knows the connection."""
         self._services = services
         self.access = access
+        self.log = log
         self.leaving = False
         self._followed: dict[str, Followed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -164,7 +163,7 @@ class Session:
         except TailraceError as error:
             self._sender.answer(say_error(error, request_id))
         except (RedisError, OSError) as error:
-            log.warning("socket.redis_lost", error=type(error).__name__)
+            self.log.warning("socket.redis_lost", error=type(error).__name__)
             away = UnavailableError("the service's memory does not answer; try again shortly", retry_after_s=1)
             self._sender.answer(say_error(away, request_id))
         finally:
@@ -211,7 +210,7 @@ class Session:
             message = "stream: this socket follows it already; unsubscribe from it first"
             raise InvalidRequestError(message, field="stream")
         self._check_room()
-        followed = self._followed[wish.stream_id] = Followed(self._services, self._sender, wish)
+        followed = self._followed[wish.stream_id] = Followed(self._services, self._sender, wish, self.log)
         self._begin(self._told(followed, wish, token), "follow")
 
     async def _told(self, followed: Followed, wish: Wish, token: str | None) -> None:
