@@ -231,8 +231,9 @@ async def test_a_quiet_peer_that_lives_stays(make_api: MakeApi) -> None:
 async def test_a_client_that_takes_nothing_is_let_go(
     start_relay: StartRelay, start_worker: StartWorker, served: Api
 ) -> None:
-    """After the send timeout; its place is free, and its offset good elsewhere."""
+    """After the send timeout, and counted; its place is free, and its offset good elsewhere."""
     await start_worker()
+    before = await let_go(served)
     relay = await start_relay(send_timeout_s=0.5)
     stream_id = await served.finished(messages=script(tokens=4000))
     async with Link(lambda: [port_of(relay)]) as wire:
@@ -242,6 +243,7 @@ async def test_a_client_that_takes_nothing_is_let_go(
             await client.until("event")
             await eventually(lambda: len(relay.services.connections) == 0, deadline_s=10)
             wire.cut_all()
+    assert await let_go(served) == before + 1
     events = client.events(stream_id)
     async with connected(served) as again:
         await again.say("follow", stream=stream_id, offset=events[-1][0])
@@ -249,11 +251,18 @@ async def test_a_client_that_takes_nothing_is_let_go(
     assert events + again.events(stream_id) == await events_of(served, stream_id)
 
 
+async def let_go(api: Api) -> float:
+    """Return how many clients the relays of this process have let go for taking nothing."""
+    lines = (await api.get("/metrics")).body.decode().splitlines()
+    return float(next(line for line in lines if line.startswith("tailrace_send_timeouts_total ")).split()[1])
+
+
 async def test_a_client_that_is_only_slow_is_not(
     start_relay: StartRelay, start_worker: StartWorker, served: Api
 ) -> None:
     """One that takes a little now and then is told all, however long it takes beyond the send timeout."""
     await start_worker()
+    before = await let_go(served)
     relay = await start_relay(send_timeout_s=0.4)
     stream_id = await served.finished(messages=script(tokens=600))
     async with Link(lambda: [port_of(relay)]) as wire:
@@ -261,6 +270,7 @@ async def test_a_client_that_is_only_slow_is_not(
         async with connected(Api(served.session, f"http://127.0.0.1:{wire.port}")) as client:
             await client.say("follow", stream=stream_id)
             assert (await client.until("unsubscribed", deadline_s=30))["reason"] == "ended"
+    assert await let_go(served) == before
     assert client.events(stream_id) == await events_of(served, stream_id)
 
 
