@@ -61,7 +61,7 @@ def make_app(services: Services) -> web.Application:
 @web.middleware
 async def _count(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Have a drain wait for the answer: once the server closes, aiohttp reads no body to its end any more."""
-    with request.app[SERVICES].connections.answering():
+    with request.app[SERVICES].connections.answering:
         return await handler(request)
 
 

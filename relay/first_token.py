@@ -14,6 +14,8 @@ class FirstTokenClock:
     Counts only those who were there before it: a late reader waited for nothing.
     """
 
+    __slots__ = ("_asked_ms", "_attempt_ms", "_created_ms", "done")
+
     def __init__(self, created_ms: int, asked_ms: int) -> None:
         """Take when the stream was asked for, and when this reader asked to read it."""
         self._asked_ms = asked_ms

@@ -32,7 +32,7 @@ from shared.record import Record
 from shared.stream_log import StreamLog
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Reading:
     """What a client asked to read."""
 
@@ -203,12 +203,12 @@ async def _write(
     """Answer with what ``voice`` makes of the subscription."""
     services = request.app[SERVICES]
     record = reading.record
-    headers = {**headers, **stream_headers(reading.stream_id)}
     with services.connections.opened(record.tenant, "sse", subscription) as connection:
         connection.leave_after(reading.most_s)
         async with services.viewers.watching(reading.stream_id, record):
             clock = FirstTokenClock(record.created_ms, reading.asked_ms)
-            return await SseWriter(request, services.settings, headers, voice).run(subscription, connection, clock)
+            writer = SseWriter(request, services.settings, {**headers, **stream_headers(reading.stream_id)}, voice)
+            return await writer.run(subscription, connection, clock)
 
 
 @asynccontextmanager

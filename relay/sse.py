@@ -42,6 +42,8 @@ _KERNEL_BYTES = 16_384
 class SseWriter:
     """One SSE answer. A client that does not read for ``send_timeout_s`` is let go; its offset stays good."""
 
+    __slots__ = ("_direct", "_request", "_response", "_settings", "_voice", "_writer", "_wrote_s")
+
     def __init__(self, request: web.Request, settings: Settings, headers: Mapping[str, str], voice: Voice) -> None:
         """Prepare an answer in ``voice``, with ``headers`` beside those of every SSE answer."""
         self._request = request
@@ -58,6 +60,7 @@ class SseWriter:
         """Write until the end event, a goodbye, or until the client has gone; return the finished answer."""
         writer = await self._response.prepare(self._request)
         assert isinstance(writer, StreamWriter)
+        self._response.headers.clear()  # as they are on their way: kept, they would be a kilobyte of each open reader
         self._writer = writer
         hold_little(self._request)
         stream_id = subscription.stream_id

@@ -72,6 +72,23 @@ class Subscription:
     merge. Reading rides out any absence of Redis, in silence.
     """
 
+    __slots__ = (
+        "_backoff",
+        "_batch_bytes",
+        "_entry_bytes",
+        "_from_log",
+        "_hub",
+        "_inbox",
+        "_log",
+        "_missing_since_s",
+        "_most_entries",
+        "_write",
+        "catching_up",
+        "ended",
+        "offset",
+        "stream_id",
+    )
+
     def __init__(self, hub: Hub, stream_log: StreamLog, stream_id: str, offset: Offset, page_entries: int) -> None:
         """Prepare to read ``stream_id`` after ``offset``; nothing is asked of Redis yet."""
         self.stream_id = stream_id

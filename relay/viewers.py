@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import structlog
 from redis.exceptions import RedisError
@@ -15,6 +15,9 @@ from shared.settings import Settings
 from shared.stream_log import StreamLog
 
 log = structlog.get_logger()
+
+_NOBODY_CARES: AbstractAsyncContextManager[None] = nullcontext()
+"""One for all viewers of streams that go on by themselves: most readers, of whom each should cost little."""
 
 
 class Viewers:
@@ -30,16 +33,17 @@ class Viewers:
         """Viewers of each stream, by the lease that stands for them."""
         self._draining = False
 
-    @asynccontextmanager
-    async def watching(self, stream_id: str, record: Record, *, lasting: bool = True) -> AsyncIterator[None]:
+    def watching(self, stream_id: str, record: Record, *, lasting: bool = True) -> AbstractAsyncContextManager[None]:
         """Count a viewer while the block runs.
 
         One that is not ``lasting`` (a long-poll) has a lease of its own, which stays until it expires, since it will be
         back: neither its leaving nor another viewer's ends it.
         """
-        if record.when_abandoned_s is None:
-            yield
-            return
+        return _NOBODY_CARES if record.when_abandoned_s is None else self._watching(stream_id, lasting=lasting)
+
+    @asynccontextmanager
+    async def _watching(self, stream_id: str, *, lasting: bool) -> AsyncIterator[None]:
+        """Count a viewer of a stream that ends when abandoned."""
         holder = self._relay_id if lasting else f"{self._relay_id}:poll"
         self._watched[holder][stream_id] += 1
         try:

@@ -49,6 +49,8 @@ class NativeVoice:
     alive = b": ka\n\n"
     direct = True
 
+    __slots__ = ("_subscription",)
+
     def __init__(self, subscription: Subscription) -> None:
         """Speak for ``subscription``."""
         self._subscription = subscription

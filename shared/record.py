@@ -10,7 +10,7 @@ import msgspec
 _json = msgspec.json
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """The record as stored. ``request`` is erased when the stream ends, ``metadata`` when it is deleted."""
 
