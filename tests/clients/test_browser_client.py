@@ -89,6 +89,12 @@ async def test_a_cut_after_any_byte_loses_and_repeats_nothing(node: Node, far: F
     assert {asked.path for asked in far.asked if asked.method == "GET"} == {f"/v1/streams/{STREAM_ID}/events"}
 
 
+async def test_what_is_told_again_is_not_given_out_again(node: Node, far: FarRelay) -> None:
+    """A relay that begins at the start, wherever the reader is: offsets say what it has."""
+    far.replies.extend((cut(len(far.body()) - 150), cut(10_000, replay=True)))
+    assert (await _read(node, far))["told"] == far.events
+
+
 async def test_a_start_that_nobody_answers_is_repeated_under_its_key(node: Node, far: FarRelay) -> None:
     """Silence, a refusal for now, and a connection cut before the first byte: one key, and one answer."""
     far.replies.extend((mute, refuse(503, "overloaded", retryable=True)))

@@ -12,6 +12,8 @@ import pytest
 import redis
 import yaml
 
+from relay.app import make_app
+from relay.services import Services
 from shared.settings import Settings
 from tests.deploy.tools import find, run
 from tests.support import ROOT, Process, eventually, free_port
@@ -172,6 +174,16 @@ def test_no_relay_is_preferred_and_nothing_is_buffered(manifests: Manifests) -> 
     assert notes["nginx.ingress.kubernetes.io/proxy-buffering"] == "off"
     assert "nginx.ingress.kubernetes.io/affinity" not in notes
     assert int(notes["nginx.ingress.kubernetes.io/proxy-read-timeout"]) > Settings().wait_max_s
+
+
+async def test_the_ingress_leads_to_every_route_but_the_operators(manifests: Manifests) -> None:
+    """A route whose path it lacks would be 404 in a cluster alone; probes and metrics are nobody's outside."""
+    (rule,) = manifests["Ingress", "tailrace"]["spec"]["rules"]
+    ways = [(way["path"], way["pathType"]) for way in rule["http"]["paths"]]
+    app = make_app(Services.make(Settings(sim=True)))
+    routes = {route.resource.canonical for route in app.router.routes() if route.resource is not None}
+    for path in routes - {"/healthz", "/readyz", "/metrics"}:
+        assert any(path == way or (kind == "Prefix" and path.startswith(f"{way}/")) for way, kind in ways), path
 
 
 def test_no_image_is_latest(manifests: Manifests) -> None:
