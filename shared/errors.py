@@ -102,7 +102,7 @@ class ConflictError(TailraceError):
 class DiscardedError(TailraceError):
     """What a reader was told was discarded since, and its dialect cannot say so; reading anew gives the answer."""
 
-    code, status, retryable = "discarded", 409, True
+    code, status, retryable = "discarded", 503, True
 
 
 class GoneError(TailraceError):

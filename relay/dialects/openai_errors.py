@@ -24,8 +24,7 @@ def openai_error(error: TailraceError) -> dict[str, object]:
     param = error.field if isinstance(error, InvalidRequestError) else None
     if isinstance(error, UnknownModelError):
         param = "model"
-    ours = error.status >= _SERVER_ERROR or error.retryable
-    usual = "server_error" if ours else "invalid_request_error"
+    usual = "server_error" if error.status >= _SERVER_ERROR else "invalid_request_error"
     return {
         "message": error.message,
         "type": _TYPES.get(error.status, usual),
