@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -130,6 +130,26 @@ async def test_node_resumes(relay: Service, node: Node, name: str) -> None:
     """The whole answer, each word once, although its connection was cut twice, or left by the snippet itself."""
     async with frail(relay.url, *(() if name == "client-js-resume" else CUTS)) as url:
         assert await run_node(pointed(SNIPPETS[name], url), node) == TEXT
+
+
+def failing(name: str, url: str) -> str:
+    """Return a snippet whose question has an answer that fails."""
+    fails = json.dumps({"tokens": 3, "fail_at": 0, "fault": "refused"})
+    return pointed(SNIPPETS[name], url).replace('"Why?"', json.dumps(fails))
+
+
+@pytest.mark.parametrize("name", [f"{name}-resume" for name in PYTHON[:3]])
+async def test_python_stops_at_an_answer_that_fails(relay: Service, tmp_path: Path, name: str) -> None:
+    """With the error or without: it does not ask for it for ever."""
+    with suppress(AssertionError):
+        await run_python(failing(name, relay.url), tmp_path)
+
+
+@pytest.mark.parametrize("name", [f"{name}-resume" for name in NODE_JS[:3]])
+async def test_node_stops_at_an_answer_that_fails(relay: Service, node: Node, name: str) -> None:
+    """With the error or without: it does not ask for it for ever."""
+    with suppress(AssertionError):
+        await run_node(failing(name, relay.url), node)
 
 
 @pytest.mark.parametrize("major", [6, 7])
