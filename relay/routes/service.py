@@ -6,7 +6,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 from redis.exceptions import RedisError
 
-from relay.openapi import describe
+from relay.openapi.document import describe
 from relay.respond import json_answer
 from relay.services import SERVICES
 from shared.jobs import Depth

@@ -8,7 +8,7 @@ import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 
-from relay.openapi import describe
+from relay.openapi.document import describe
 from tests.support_services import Service
 
 _DEADLINE_S = 15.0

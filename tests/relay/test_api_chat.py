@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from relay.openapi import describe
+from relay.openapi.document import describe
 from shared import keys
 from tests.relay.api import Answer, Api, script
 from tests.relay.conftest import MakeApi

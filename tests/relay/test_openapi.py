@@ -15,7 +15,7 @@ from jsonschema.exceptions import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from relay.app import Relay
-from relay.openapi import describe
+from relay.openapi.document import describe
 from shared import errors
 from shared.events import KNOWN_TYPES
 from shared.offset import new_stream_id

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from relay.dialects.responses_body import ResponsesBody
-from relay.openapi_chat import openai_refusals
-from relay.openapi_parts import STREAM_HEADERS, TEXT, Part, answer, content, parameters
+from relay.openapi.chat import openai_refusals
+from relay.openapi.parts import START_REFUSALS, STREAM_HEADERS, TEXT, Part, answer, content, parameters
 from shared import errors
 
 _EXAMPLE = """: open
@@ -74,18 +74,7 @@ def _create() -> Part:
         "parameters": parameters("IdempotencyKey"),
         "requestBody": {"required": True, "content": content("ResponsesRequest")},
         "responses": {"200": answer("The response.", content("Response") | _EVENTS, STREAM_HEADERS)}
-        | openai_refusals(
-            errors.InvalidRequestError,
-            errors.UnknownModelError,
-            errors.ConflictError,
-            errors.GoneError,
-            errors.TooLargeError,
-            errors.UnsupportedMediaTypeError,
-            errors.LimitError,
-            errors.OverloadedError,
-            errors.UnavailableError,
-            errors.ProviderError,
-        ),
+        | openai_refusals(*START_REFUSALS, errors.ProviderError),
     }
 
 

@@ -6,8 +6,8 @@ from itertools import groupby
 
 from relay.dialects.anthropic_errors import anthropic_status, error_body
 from relay.dialects.anthropic_request import MessagesBody
-from relay.openapi_parts import RETRY_AFTER, STREAM_HEADERS, TEXT, Part, answer, content, parameters
-from relay.openapi_schemas import ref
+from relay.openapi.parts import RETRY_AFTER, START_REFUSALS, STREAM_HEADERS, TEXT, Part, answer, content, parameters
+from relay.openapi.schemas import ref
 from shared import errors
 from shared.errors import TailraceError
 
@@ -68,18 +68,7 @@ def _create() -> Part:
         "parameters": parameters("IdempotencyKey"),
         "requestBody": {"required": True, "content": content("MessagesRequest")},
         "responses": {"200": answer("The answer.", content("AnthropicMessage") | _EVENTS, STREAM_HEADERS)}
-        | _refusals(
-            errors.InvalidRequestError,
-            errors.UnknownModelError,
-            errors.ConflictError,
-            errors.GoneError,
-            errors.TooLargeError,
-            errors.UnsupportedMediaTypeError,
-            errors.LimitError,
-            errors.OverloadedError,
-            errors.UnavailableError,
-            errors.ProviderError,
-        )
+        | _refusals(*START_REFUSALS, errors.ProviderError)
         | {"504": answer("The provider did not answer in time.", content("AnthropicError"), _SHOULD_RETRY)},
     }
 

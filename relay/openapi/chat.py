@@ -6,8 +6,8 @@ from itertools import groupby
 
 from relay.dialects.chat_body import ChatBody
 from relay.dialects.openai_errors import openai_code, openai_status
-from relay.openapi_parts import RETRY_AFTER, STREAM_HEADERS, TEXT, Part, answer, content, parameters
-from relay.openapi_schemas import ref
+from relay.openapi.parts import RETRY_AFTER, START_REFUSALS, STREAM_HEADERS, TEXT, Part, answer, content, parameters
+from relay.openapi.schemas import ref
 from shared import errors
 from shared.errors import TailraceError
 
@@ -59,18 +59,7 @@ def chat_paths() -> dict[str, Part]:
         "parameters": parameters("IdempotencyKey"),
         "requestBody": {"required": True, "content": content("ChatRequest")},
         "responses": {"200": answer("The answer.", content("ChatCompletion") | chunks, STREAM_HEADERS)}
-        | openai_refusals(
-            errors.InvalidRequestError,
-            errors.UnknownModelError,
-            errors.ConflictError,
-            errors.GoneError,
-            errors.TooLargeError,
-            errors.UnsupportedMediaTypeError,
-            errors.LimitError,
-            errors.OverloadedError,
-            errors.UnavailableError,
-            errors.ProviderError,
-        ),
+        | openai_refusals(*START_REFUSALS, errors.ProviderError),
     }
     return {"/v1/chat/completions": {"post": create}}
 

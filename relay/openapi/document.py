@@ -1,18 +1,18 @@
-"""The OpenAPI 3.1 description of the API, put together from what the code itself parses and encodes."""
+"""The whole OpenAPI document."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import Any
 
-from relay.openapi_ai_sdk import ai_sdk_schemas
-from relay.openapi_anthropic import anthropic_schemas
-from relay.openapi_chat import chat_schemas
-from relay.openapi_links import link_schemas
-from relay.openapi_parts import PARAMETERS
-from relay.openapi_paths import paths
-from relay.openapi_responses import responses_schemas
-from relay.openapi_schemas import schemas
+from relay.openapi.ai_sdk import ai_sdk_schemas
+from relay.openapi.anthropic import anthropic_schemas
+from relay.openapi.chat import chat_schemas
+from relay.openapi.links import link_schemas
+from relay.openapi.parts import PARAMETERS
+from relay.openapi.paths import paths
+from relay.openapi.responses import responses_schemas
+from relay.openapi.schemas import schemas
 
 _DESCRIPTION = """Durable streams of LLM answers. Every event of a stream comes once and in order, and a reader may
 leave and come back with the id of the last event it has.

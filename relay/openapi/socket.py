@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.openapi_parts import TEXT, Part, answer, refusals
+from relay.openapi.parts import TEXT, Part, answer, refusals
 from shared import errors
 
 

@@ -6,7 +6,8 @@ from itertools import groupby
 from typing import Any
 
 from relay.dialects.registry import DIALECTS
-from relay.openapi_schemas import ref
+from relay.openapi.schemas import ref
+from shared import errors
 from shared.errors import InternalError, TailraceError, UnauthorizedError
 
 Part = dict[str, Any]
@@ -89,6 +90,20 @@ def answer(about: str, content: Part | None = None, headers: Part | None = None)
     return (
         {"description": about} | ({"content": content} if content else {}) | ({"headers": headers} if headers else {})
     )
+
+
+START_REFUSALS = (
+    errors.InvalidRequestError,
+    errors.UnknownModelError,
+    errors.ConflictError,
+    errors.GoneError,
+    errors.TooLargeError,
+    errors.UnsupportedMediaTypeError,
+    errors.LimitError,
+    errors.OverloadedError,
+    errors.UnavailableError,
+)
+"""What a route that starts streams may refuse."""
 
 
 def refusals(*kinds: type[TailraceError]) -> dict[str, Part]:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from relay.dialects.ui_request import StopRequest, UiRequest
-from relay.openapi_parts import STREAM_HEADERS, TEXT, Part, answer, content, parameters
+from relay.openapi.parts import STREAM_HEADERS, TEXT, Part, answer, content, parameters
 from shared import errors
 
 _CHUNKS: Part = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.openapi_parts import STREAM_HEADERS, TEXT, Part, answer, content, parameters, refusals
+from relay.openapi.parts import STREAM_HEADERS, TEXT, Part, answer, content, parameters, refusals
 from relay.routes.links import LinkRequest
 from shared import errors
 

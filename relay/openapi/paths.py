@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from relay.openapi_ai_sdk import ai_sdk_paths
-from relay.openapi_anthropic import anthropic_paths
-from relay.openapi_chat import chat_paths
-from relay.openapi_links import link_paths
-from relay.openapi_parts import (
+from relay.openapi.ai_sdk import ai_sdk_paths
+from relay.openapi.anthropic import anthropic_paths
+from relay.openapi.chat import chat_paths
+from relay.openapi.links import link_paths
+from relay.openapi.parts import (
     RETRY_AFTER,
+    START_REFUSALS,
     STREAM_HEADERS,
     TEXT,
     Part,
@@ -17,8 +18,8 @@ from relay.openapi_parts import (
     refusals,
     sse_content,
 )
-from relay.openapi_responses import responses_paths
-from relay.openapi_socket import socket_paths
+from relay.openapi.responses import responses_paths
+from relay.openapi.socket import socket_paths
 from shared import errors
 
 
@@ -59,17 +60,7 @@ def _start() -> Part:
                 "Not finished within `wait`: the state so far.", content("StreamState"), STREAM_HEADERS | RETRY_AFTER
             ),
         }
-        | refusals(
-            errors.InvalidRequestError,
-            errors.UnknownModelError,
-            errors.ConflictError,
-            errors.GoneError,
-            errors.TooLargeError,
-            errors.UnsupportedMediaTypeError,
-            errors.LimitError,
-            errors.OverloadedError,
-            errors.UnavailableError,
-        ),
+        | refusals(*START_REFUSALS),
     }
 
 
