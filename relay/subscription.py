@@ -73,6 +73,7 @@ class Subscription:
     """
 
     __slots__ = (
+        "_ahead",
         "_backoff",
         "_batch_bytes",
         "_entry_bytes",
@@ -102,6 +103,8 @@ class Subscription:
         self._batch_bytes = _BATCH_BYTES
         self._inbox: Inbox | None = None
         self._from_log = True
+        self._ahead = False
+        """Whether the log lacks the reader's entry: until it is back, nobody knows whether the reader has all of it."""
         self._backoff = Backoff(0.05, 1.0)
         self._missing_since_s: float | None = None
         self._write: Callable[[Entry], bool]
@@ -144,7 +147,7 @@ class Subscription:
         """Tell a live entry that is exactly the next one."""
         here = self.offset.entry
         follows = entry.id.seq == here.seq + 1 and entry.id.attempt == here.attempt
-        if not follows or entry.ends or not self._write(entry):
+        if not follows or self._ahead or entry.ends or not self._write(entry):
             return False
         self.offset = entry.last_offset()
         return True
@@ -189,10 +192,11 @@ class Subscription:
         batch: Batch = []
         here, last = self.offset.entry, None
         for entry in entries:
-            if entry.id.attempt == here.attempt and entry.id.seq == here.seq + 1:
+            if entry.id.attempt == here.attempt and entry.id.seq == here.seq + 1 and not self._ahead:
                 batch.append(Piece(entry))
                 here, last = entry.id, entry
-            elif entry.id > here or entry.ends:  # an end that is not ahead: the reader is ahead of all there will be
+            elif entry.id > here or entry.ends or (self._ahead and entry.id == here):
+                # An end that is not ahead: the reader is ahead of all there will be.
                 if entry.id.seq > here.seq + 1:
                     GAP_REPAIRS.inc()
                 self._from_log = True
@@ -211,6 +215,7 @@ class Subscription:
             self._missing_since_s = None
         if not page or (here != NO_ENTRY and page[0].first != here):
             return await self._off_the_log(something_follows=bool(page))
+        self._ahead = False
         batch: Batch = []
         fresh = page
         if here != NO_ENTRY:
@@ -253,9 +258,9 @@ class Subscription:
         self._missing_since_s = None
         if something_follows or glance.ended or glance.attempt > self.offset.entry.attempt:
             FORKS.inc()
-            self.offset, self._from_log, self.ended = START, True, False
+            self.offset, self._from_log, self._ahead, self.ended = START, True, False, False
             return [Fork()]
-        self._from_log = False  # ahead of a log that its worker is repairing: wait until it passes
+        self._from_log, self._ahead = False, True  # the log is being repaired by its worker: wait until it passes
         return []
 
     async def _wait_for_restoring(self, *, ended: bool) -> Batch:

@@ -24,6 +24,7 @@ from shared.backoff import Backoff
 from shared.errors import UnavailableError
 from shared.jobs import JobRedis, wake_workers
 from shared.settings import Settings
+from shared.tasks import end_tasks
 from worker.short_jobs import MOST_STARTING, MOST_TRIES, ShortJobs, quieten_arq
 
 MOST_WAKES_TAKEN = 8
@@ -64,6 +65,8 @@ class Dispatcher:
         self._line: Redis = pool.client()
         self._begun: dict[str, asyncio.Task[bool]] = {}
         """What has been asked for already, by job."""
+        self._orphans: set[asyncio.Task[bool]] = set()
+        """The same, of jobs that arq could not run."""
         self._picking: asyncio.Task[None] | None = None
         self._blocked = False
         self._cancelled = False
@@ -84,6 +87,7 @@ class Dispatcher:
                 await self._run_picking()
         finally:
             self._stopped.set()
+            await end_tasks(self._orphans)
             await self._line.aclose()
 
     async def _run_picking(self) -> None:
@@ -196,19 +200,28 @@ class Dispatcher:
     def _begin(self, job_id: str) -> None:
         """Ask for the job's stream while arq has yet to read the job: its id says all that there is in it.
 
-        That saves a round trip before the first token. A job that arq then does not run is none to run any more, which
-        the claim has said by then.
+        That saves a round trip before the first token. Whether arq can then run the job makes no difference to the
+        stream: what the claim says is right.
         """
         if _JOB_ID.fullmatch(job_id) and not self._cancelled:
             stream_id, attempt = job_id.split(":")
             self._begun[job_id] = asyncio.create_task(self._accept(stream_id, int(attempt)), name=f"accept-{job_id}")
 
     def _end(self, job_id: str) -> None:
-        """Let go of what a job that arq has not run was begun with, and look for another."""
+        """Leave alone what was begun for a job that arq has not run: its claim may be made. Look for another job."""
         begun = self._begun.pop(job_id, None)
         if begun is not None:
-            begun.cancel()
+            self._orphans.add(begun)
+            begun.add_done_callback(self._forget)
+            if self._cancelled:
+                begun.cancel()
         self.nudge()
+
+    def _forget(self, begun: asyncio.Task[bool]) -> None:
+        """Drop what became of it: if it has failed, its job is tried again, and at last its lease runs out."""
+        self._orphans.discard(begun)
+        if not begun.cancelled():
+            begun.exception()
 
     async def _produce(self, ctx: dict[Any, Any], *data: object) -> None:
         """Run one job. Raises arq's ``Retry`` when Redis failed ``accept`` and tries are left."""

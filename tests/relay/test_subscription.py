@@ -280,6 +280,35 @@ async def test_a_reader_ahead_of_the_log_waits_until_it_is_repaired(redis: Redis
     assert before + reader.had == writer.told()
 
 
+@pytest.mark.parametrize("repaired", ["heard", "unheard"])
+async def test_a_reader_ahead_of_the_log_in_the_middle_of_an_entry_gets_its_rest(redis: Redis, repaired: str) -> None:
+    """It was cut between two events of an entry that Redis then lost; whether or not it hears of the entry's repair."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    await writer.write_words([2, 2, 3])
+    before = writer.told()[:-2]
+    await redis.xdel(keys.log(writer.stream_id), "1-4", "1-5")
+    await redis.execute_command("XSETID", keys.log(writer.stream_id), "1-3")
+    async with hubs(redis, SETTINGS) as (relay,):
+        reader = Reader(writer.stream_id, position(before[-1][0]))
+        reader.takes = lambda: True
+        async with asyncio.TaskGroup() as group:
+            group.create_task(reader.read(relay, stream_log))
+            await eventually(lambda: relay.viewed() == {writer.stream_id})
+            await eventually(lambda: all(inbox._waiter for inbox in relay._feeds[writer.stream_id].inboxes))
+            for entry in writer.entries[3:]:
+                if repaired == "unheard":
+                    await redis.xadd(keys.log(writer.stream_id), {"d": entry.blob}, id=str(entry.id))
+                else:
+                    await writer.send(entry)
+            await writer.write_words([1])
+            await writer.end()
+    assert reader.forks == 0
+    assert before + reader.had == writer.told()
+
+
 async def test_a_log_that_has_gone_is_told(redis: Redis) -> None:
     """A reader of an expired log gets a ``GoneError``, from its start and from an offset."""
     stream_log = StreamLog(redis, SETTINGS)
