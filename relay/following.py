@@ -63,7 +63,7 @@ async def telling_of(request: web.Request, stream_id: str, dialect: Dialect) -> 
     if place is not None:
         return Telling(dialect, Had(place))
     past = await survey(request.app[SERVICES].log, stream_id, dialect)
-    return Telling(dialect, Had(total=past.total), past)
+    return Telling(dialect, past.now(), past)
 
 
 async def follow(request: web.Request, reading: Reading, offset: Offset | None) -> web.StreamResponse:

@@ -27,11 +27,16 @@ class Place(NamedTuple):
         """Return the place in ``text``, an offset of any dialect. Raises ``MalformedOffsetError``."""
         found = _PLACE.fullmatch(text)
         if found is None:
-            return cls(Offset.parse(text, stream_id), _WHOLE_EVENT)
+            return whole_event(Offset.parse(text, stream_id))
         return cls(Offset.parse(found[1], stream_id), int(found[2]))
 
 
 NO_PLACE = Place(START, -1)
+
+
+def whole_event(offset: Offset) -> Place:
+    """Return the place of a reader who has all that the event at ``offset`` comes to."""
+    return Place(offset, _WHOLE_EVENT)
 
 
 class Mark(NamedTuple):

@@ -12,7 +12,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from relay.dialects.dialect import Dialect, Projection, WireEvent
-from relay.dialects.place import NO_PLACE, NOTHING, Had, Mark, Place
+from relay.dialects.place import NO_PLACE, NOTHING, Had, Mark, Place, whole_event
 from shared.entry import Entry
 from shared.errors import DiscardedError, TailraceError
 from shared.events import BlockStartEvent, BlockStopEvent, DeltaEvent, EndEvent, Event, ResetEvent
@@ -47,6 +47,12 @@ class Past(NamedTuple):
     """How many wire events it came to, whether or not they were discarded since."""
     end: Mark | None = None
     """Of its last wire event, once it has ended."""
+    last: Place = NO_PLACE
+    """Of a reader who has all of it."""
+
+    def now(self) -> Had:
+        """Return what a reader counts as having who wants only what comes."""
+        return Had(self.last, self.total)
 
 
 class Fed(NamedTuple):
@@ -89,10 +95,12 @@ class Survey:
         """The blocks that nothing has discarded, with the first wire event of each."""
         self._resets: list[Reset] = []
         self._end: Mark | None = None
+        self._last = NO_PLACE
 
     def read(self, entries: Iterable[Entry]) -> None:
         """Take in the log's next entries."""
         for entry in entries:
+            self._last = whole_event(entry.last_offset())
             for event, mark, wire in self._fold.feed(entry):
                 if isinstance(event, ResetEvent):
                     gone = [first for block, first in self._blocks.items() if block >= event.keep_blocks]
@@ -108,7 +116,7 @@ class Survey:
 
     def past(self) -> Past:
         """Return what was found."""
-        return Past(tuple(self._resets), self._fold.total, self._end)
+        return Past(tuple(self._resets), self._fold.total, self._end, self._last)
 
 
 class Teller:
@@ -136,6 +144,8 @@ class Teller:
         self._met = self._met or here == stands
         if not self._met and here > stands:
             return self.fork()
+        if self._ahead and self._ahead[0][0].at.place.offset.entry < here:  # the log has lost it, and what it withheld
+            return self.fail(DiscardedError(_DISCARDED, stream_id=self._stream_id))  # may be part of the answer now
         for fed in self._fold.feed(entry):
             if isinstance(fed.event, ResetEvent):
                 frames += self._reset(fed, fed.event.keep_blocks)

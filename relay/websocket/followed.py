@@ -138,7 +138,7 @@ class Followed:
         place = place_in(self._wish.offset, stream_id, Place.parse, NO_PLACE)
         if place is None:
             past = await survey(stream_log, stream_id, dialect)
-            return DialectSpeech(stream_id, DialectVoice(stream_id, dialect, Had(total=past.total), past))
+            return DialectSpeech(stream_id, DialectVoice(stream_id, dialect, past.now(), past))
         known = await past_of(stream_log, reading, Telling(dialect, Had(place)))
         return DialectSpeech(stream_id, DialectVoice(stream_id, dialect, Had(place), known))
 

@@ -255,3 +255,23 @@ def test_an_offset_of_the_native_dialect_will_do() -> None:
     """It stands for all that its event comes to."""
     had = Had(Place.parse("abcd-00000002-00000005-000", STREAM))
     assert said(resumed(PLAIN, TAKEN_OVER, had)) == FOUND[2:]
+
+
+def test_a_reader_who_came_for_what_comes_next_right_after_a_reset_gets_it() -> None:
+    """It has nothing of what was discarded, though it counts as having all that there was."""
+    past = past_of(PLAIN, TAKEN_OVER[:4])
+    assert said(told(PLAIN, TAKEN_OVER, past.now(), past)) == FOUND
+    assert said(told(FRANK, TAKEN_OVER, past_of(FRANK, TAKEN_OVER[:4]).now(), past_of(FRANK, TAKEN_OVER[:4]))) == FOUND
+
+
+def test_a_reset_that_the_log_has_lost_since_withholds_nothing_in_silence() -> None:
+    """The log went another way after it had been looked at; what the reader should get is not known any more."""
+    lost = past_of(PLAIN, TAKEN_OVER)
+    another_way = log_of(
+        (0, [START]),
+        (1, [BlockStartEvent(0, "thinking"), DeltaEvent(0, text="hm"), BlockStopEvent(0)]),
+        (1, [BlockStartEvent(1, "text"), DeltaEvent(1, text="lost")]),
+        (3, [BlockStopEvent(1)]),
+        (3, [EndEvent("completed", "end_turn")]),
+    )
+    assert said(told(PLAIN, another_way, past=lost)) == [*KEPT, "discarded"]
