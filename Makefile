@@ -11,8 +11,9 @@ UV = 0.13.9
 run: .venv/run.stamp
 	@$(BIN)/tailrace run
 
+# two files at a time: tests wait more than they work
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check
