@@ -6,13 +6,13 @@ import asyncio
 import gc
 from typing import Any
 
-import pytest
-from arq.worker import Worker
+from arq.constants import retry_key_prefix
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisLost
 from structlog.testing import capture_logs
 
 from shared.jobs import JobQueue
+from shared.offset import new_stream_id
 from shared.settings import Settings
 from tests.conftest import StartRedis
 from tests.support import eventually
@@ -83,34 +83,28 @@ async def test_a_dispatcher_may_start_before_redis(redis_server: StartRedis) -> 
                 await eventually(lambda: slots.running == {stream_id})
 
 
-async def test_what_was_begun_runs_though_its_job_could_not_be_read(
-    redis_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_was_begun_runs_though_its_job_could_not_be_read(redis_url: str, redis: Redis) -> None:
     """The claim may be in the log already, and is not to cost an attempt and a lease; a repeat of the job finds it."""
     slots = Slots()
     slots.may_answer.clear()
-    monkeypatch.setattr(Worker, "run_job", _cut)
     with capture_logs() as logged:
         async with dispatching(redis_url, slots):
-            (stream_id,) = await enqueue(JobQueue(redis, Settings()), 1)
+            stream_id = await _enqueue_unreadable(redis)
             await seen(logged, "dispatch.job_unfinished")
             await eventually(lambda: slots.asked == [(stream_id, 1)])
             slots.may_answer.set()
             await started(slots, stream_id)
 
 
-async def test_a_job_that_could_neither_be_read_nor_begun_is_told_once(
-    redis_url: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_job_that_could_neither_be_read_nor_begun_is_told_once(redis_url: str, redis: Redis) -> None:
     """Redis has gone, for both alike; nothing is left to be complained of as never looked at."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
     slots = Slots()
     slots.answer = RedisLost("gone")
-    monkeypatch.setattr(Worker, "run_job", _cut)
     with capture_logs() as logged:
         async with dispatching(redis_url, slots):
-            await enqueue(JobQueue(redis, Settings()), 1)
+            await _enqueue_unreadable(redis)
             await seen(logged, "dispatch.job_unfinished")
             await eventually(lambda: len(slots.asked) == 1)
     gc.collect()
@@ -118,7 +112,11 @@ async def test_a_job_that_could_neither_be_read_nor_begun_is_told_once(
     assert [line["event"] for line in logged] == ["dispatch.job_unfinished"]
 
 
-async def _cut(_worker: Worker, _job_id: str, _score: int) -> None:
-    """Be arq's reading of a job whose connection is cut."""
-    await asyncio.sleep(0.02)
-    raise RedisLost
+async def _enqueue_unreadable(redis: Redis) -> str:
+    """Enqueue a job whose reading Redis refuses to arq; return its stream."""
+    stream_id = new_stream_id()
+    tries = f"{retry_key_prefix}{stream_id}:1"
+    await redis.execute_command("RPUSH", tries, "no number")
+    await redis.expire(tries, 60)
+    assert await JobQueue(redis, Settings()).enqueue(stream_id, 1)
+    return stream_id
