@@ -121,6 +121,8 @@ async def poll_in(request: web.Request, reading: Reading, telling: Telling, wait
     ``offset`` is null until the client has anything; after an error that is not in the log it stays where it was.
     """
     async with _subscription(request, reading) as subscription:
+        if reading.record.ended_ms:
+            await _refuse_if_gone(subscription)
         past = telling.past or await past_of(request.app[SERVICES].log, reading, telling)
         voice = DialectVoice(reading.stream_id, telling.dialect, telling.had, past)
         tail, told = await subscription.tail(), list[Frame]()

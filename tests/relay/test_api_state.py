@@ -196,7 +196,8 @@ async def test_a_deleted_stream_leaves_a_tombstone(
         answer = await api.ask("DELETE", f"/v1/streams/{stream_id}")
         assert (answer.status, answer.body) == (204, b"")
         assert answer.headers["X-Stream-Id"] == stream_id
-    for method, rest in (("GET", ""), ("GET", "/events"), ("GET", "/events?mode=poll"), ("POST", "/cancel")):
+    polls = [("GET", f"/events?mode=poll&wait=0&format={name}") for name in ("native", "anthropic", "openai-responses")]
+    for method, rest in (("GET", ""), ("GET", "/events"), ("GET", "/events?mode=poll"), *polls, ("POST", "/cancel")):
         assert (await api.ask(method, f"/v1/streams/{stream_id}{rest}")).status == 410
     assert (await api.get("/v1/streams")).json()["streams"] == []
     assert await redis.exists(keys.record(stream_id)) == 1
