@@ -88,7 +88,7 @@ async def follow_in(request: web.Request, reading: Reading, telling: Telling) ->
         if reading.record.ended_ms:
             await _refuse_if_gone(subscription)
         past = telling.past or await past_of(request.app[SERVICES].log, reading, telling)
-        if past is not None and past.end is not None and not had.total and had.has(past.end):
+        if past is not None and past.end is not None and had.place > NO_PLACE and had.has(past.end):
             return web.Response(status=204, headers=stream_headers(reading.stream_id))
         if had:
             RESUMES.inc()

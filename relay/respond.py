@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 ErrorShape = Callable[[TailraceError], web.Response]
 ERROR_SHAPES: web.AppKey[dict[str, ErrorShape]] = web.AppKey("error_shapes", dict)
-"""How the errors of a dialect's routes are told: by what their paths begin with."""
+"""How errors are told: by what the path of a dialect's route begins with, or by a header that only its clients send."""
 _BY_STATUS: dict[int, TailraceError] = {
     404: NotFoundError("there is no such route; /openapi.json lists those there are"),
     405: MethodNotAllowedError("this route has other methods; /openapi.json lists them"),
@@ -85,12 +86,17 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         log.exception("request.failed", method=request.method, path=request.path)
         told = InternalError("something went wrong here; the request may be repeated")
     HTTP_ERRORS.labels(told.code).inc()
-    shape = next(
-        (shape for prefix, shape in request.app[ERROR_SHAPES].items() if request.path.startswith(prefix)), None
-    )
-    answer = (shape or error_answer)(told)
+    answer = _shape_for(request)(told)
     answer.headers.update(headers)
     return answer
+
+
+def _shape_for(request: web.Request) -> ErrorShape:
+    """Return how an error is told there: as its dialect does, or, of a route for all, as the client's header asks."""
+    shapes = request.app[ERROR_SHAPES]
+    by_path = (shape for mark, shape in shapes.items() if mark.startswith("/") and request.path.startswith(mark))
+    by_header = (shape for mark, shape in shapes.items() if not mark.startswith("/") and mark in request.headers)
+    return next(chain(by_path, by_header), error_answer)
 
 
 def refuse_expectations(runner: web.AppRunner) -> None:

@@ -26,7 +26,7 @@ def add_anthropic_routes(app: web.Application) -> None:
     app.router.add_post("/v1/messages", create)
     app.router.add_get("/v1/messages/{stream_id}/events", resume, allow_head=False)
     app.router.add_post("/v1/messages/count_tokens", count_tokens)
-    app[ERROR_SHAPES]["/v1/messages"] = anthropic_error_answer
+    app[ERROR_SHAPES]["/v1/messages"] = app[ERROR_SHAPES]["anthropic-version"] = anthropic_error_answer
 
 
 async def create(request: web.Request) -> web.StreamResponse:

@@ -167,8 +167,9 @@ async def test_the_models_are_listed(client: AsyncAnthropic) -> None:
     """As the SDK pages through them, and one by one."""
     assert [model.id async for model in await client.models.list()] == ["sim"]
     assert (await client.models.retrieve("sim")).type == "model"
-    with pytest.raises(anthropic.NotFoundError):
+    with pytest.raises(anthropic.NotFoundError) as caught:
         await client.models.retrieve("none")
+    assert caught.value.type == "not_found_error"
 
 
 async def test_an_answer_that_takes_too_long_goes_on_and_is_found_again(

@@ -63,7 +63,8 @@ async def test_a_resume_is_the_rest_and_then_nothing(served: Api) -> None:
         by_query = await served.get(f"{PATH}/{stream_id}/events?offset={frame['id']}")
         native = await served.get(f"/v1/streams/{stream_id}/events?format=anthropic&offset={frame['id']}")
         assert frames(by_header) == frames(by_query) == frames(native) == full[at:]
-    assert (await served.get(f"{PATH}/{message_id}/events?offset={full[-1]['id']}")).status == 204
+    for offset in (full[-1]["id"], "now"):
+        assert (await served.get(f"{PATH}/{message_id}/events?offset={offset}")).status == 204
 
 
 @pytest.mark.parametrize(
