@@ -3,6 +3,7 @@
 // CUTTER leads to the relay, cuts its first connection before any byte of an answer, and its second in the middle.
 
 import OpenAI from "openai";
+import { chunks } from "./chunks.mjs";
 
 const [relay, cutter] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${relay}/v1`, apiKey: "any" });
@@ -52,24 +53,24 @@ try {
   tell("failed", { is: error instanceof OpenAI.APIError, code: error.code });
 }
 
+const { data: stopped, response: stoppable } = await client.chat.completions
+  .create({ model: "sim", messages: script({ tokens: 5000, per_second: 100 }), stream: true })
+  .withResponse();
+const shown = [];
+const reasons = [];
+for await (const chunk of stopped) {
+  if (textOf(chunk)) shown.push(textOf(chunk));
+  if (shown.length === 1) await client.post(`/streams/${stoppable.headers.get("x-stream-id")}/cancel`);
+  if (chunk.choices[0]?.finish_reason) reasons.push(chunk.choices[0].finish_reason);
+}
+tell("cancelled", { reasons, first: shown[0], ended: shown.length < 5000 });
+
 const metadata = { test: "node-retry" };
 const retried = await frail.chat.completions.create({ model: "sim", messages: script({ tokens: 3 }), metadata });
 const listed = await (await fetch(`${relay}/v1/streams?metadata.test=node-retry`)).json();
 tell("retried", { text: retried.choices[0].message.content, streams: listed.streams.length });
 
-// The same chunks as the SDK gives, each with its place: what a resume needs.
-async function* chunks(response, place) {
-  let rest = "";
-  for await (const bytes of response.body.pipeThrough(new TextDecoderStream())) {
-    const lines = (rest + bytes).split("\n");
-    rest = lines.pop();
-    for (const line of lines) {
-      if (line.startsWith("id: ")) place.id = line.slice(4);
-      if (line.startsWith("data: {")) yield JSON.parse(line.slice(6));
-    }
-  }
-}
-
+// A stream that is cut goes on after the last chunk it told, from its own address.
 const place = { id: "" };
 let response = await frail.chat.completions
   .create({ model: "sim", messages: script({ tokens: 60, per_second: 200 }), stream: true })
