@@ -71,7 +71,7 @@ async def follow(request: web.Request, reading: Reading, offset: Offset | None) 
     async with _subscription(request, reading, offset or START) as subscription:
         if offset is None:
             await subscription.skip_to_now()
-        if reading.record.ended_ms and await nothing_left(subscription):
+        if reading.record.ended_ms and await _nothing_left(subscription):
             return web.Response(status=204, headers=stream_headers(reading.stream_id))
         if offset != START:
             RESUMES.inc()
@@ -86,7 +86,7 @@ async def follow_in(request: web.Request, reading: Reading, telling: Telling) ->
     had = telling.had
     async with _subscription(request, reading) as subscription:
         if reading.record.ended_ms:
-            await _refuse_if_gone(subscription)
+            await refuse_if_gone(subscription)
         past = telling.past or await past_of(request.app[SERVICES].log, reading, telling)
         if past is not None and past.end is not None and had.place > NO_PLACE and had.has(past.end):
             return web.Response(status=204, headers=stream_headers(reading.stream_id))
@@ -102,7 +102,7 @@ async def poll(request: web.Request, reading: Reading, offset: Offset | None, wa
     async with _subscription(request, reading, offset or START) as subscription:
         if offset is None:
             await subscription.skip_to_now()
-        done = bool(reading.record.ended_ms) and await nothing_left(subscription)
+        done = bool(reading.record.ended_ms) and await _nothing_left(subscription)
         # What the log has already does not count as waiting, not even under ?wait=0.
         events = [] if done else native.json_events(reading.stream_id, await subscription.read())
         async with _polling(request, reading, subscription) as connection:
@@ -122,7 +122,7 @@ async def poll_in(request: web.Request, reading: Reading, telling: Telling, wait
     """
     async with _subscription(request, reading) as subscription:
         if reading.record.ended_ms:
-            await _refuse_if_gone(subscription)
+            await refuse_if_gone(subscription)
         past = telling.past or await past_of(request.app[SERVICES].log, reading, telling)
         voice = DialectVoice(reading.stream_id, telling.dialect, telling.had, past)
         tail, told = await subscription.tail(), list[Frame]()
@@ -228,15 +228,15 @@ def _subscription(request: web.Request, reading: Reading, offset: Offset = START
     return Subscription(services.hub, services.log, reading.stream_id, offset, services.settings.page_entries)
 
 
-async def nothing_left(subscription: Subscription) -> bool:
+async def _nothing_left(subscription: Subscription) -> bool:
     """Tell whether an ended stream has nothing after the offset. Raises ``GoneError`` when its log has gone."""
     if await subscription.at_end():
         return True
-    await _refuse_if_gone(subscription)
+    await refuse_if_gone(subscription)
     return False
 
 
-async def _refuse_if_gone(subscription: Subscription) -> None:
+async def refuse_if_gone(subscription: Subscription) -> None:
     """Raise ``GoneError`` when the log has gone."""
     if (await subscription.tail()).seq == 0:
         message = "the stream's log has expired or was deleted; start a new stream"

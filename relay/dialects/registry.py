@@ -27,5 +27,5 @@ def dialect_named(name: str) -> Dialect:
     dialect = DIALECTS.get(name)
     if dialect is None:
         message = f"format must be native or one of {', '.join(DIALECTS)}"
-        raise InvalidRequestError(message)
+        raise InvalidRequestError(message, field="format")
     return dialect

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from relay.dialects.place import NO_PLACE, Had, Place
 from relay.dialects.registry import dialect_named
 from relay.first_token import FirstTokenClock
-from relay.following import Reading, Telling, nothing_left, past_of, survey
+from relay.following import Reading, Telling, past_of, refuse_if_gone, survey
 from relay.links import Reader
 from relay.parsing import place_in
 from relay.services import Services
@@ -117,10 +117,12 @@ class Followed:
         page_entries = services.settings.page_entries
         async with Subscription(services.hub, services.log, stream_id, offset or START, page_entries) as subscription:
             self._subscription = subscription
+            if record.ended_ms:
+                await refuse_if_gone(subscription)
             if offset is None:
                 await subscription.skip_to_now()
             speech = NativeSpeech(subscription) if native else await self._dialect(reading)
-            over = native and bool(record.ended_ms) and await nothing_left(subscription)
+            over = native and bool(record.ended_ms) and await subscription.at_end()
             with services.connections.counted(record.tenant, "ws", stream_id):
                 async with services.viewers.watching(stream_id, record):
                     if self._wish.offset:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
+from relay.dialects.registry import dialect_named
 from relay.parsing import refusal
 from shared.errors import InvalidRequestError
 from shared.request import StreamRequest
@@ -14,8 +15,17 @@ from shared.request import StreamRequest
 _LONGEST_ID = 64
 _LONGEST_NAME = 128
 
+
+def _known(name: str) -> str:
+    """Return the name of a format that there is. Raises ``InvalidRequestError``."""
+    if name != "native":
+        dialect_named(name)
+    return name
+
+
 RequestId = Annotated[str, StringConstraints(min_length=1, max_length=_LONGEST_ID)]
 _Name = Annotated[str, StringConstraints(max_length=_LONGEST_NAME)]
+_Format = Annotated[_Name, AfterValidator(_known)]
 _Credit = Annotated[int, Field(ge=1, le=256)]
 
 
@@ -35,7 +45,7 @@ class Create(_Message):
     key: str | None = Field(None, description="The idempotency key.")
     follow: bool = True
     credit: _Credit | None = None
-    format: _Name = "native"
+    format: _Format = "native"
 
 
 class Follow(_Message):
@@ -45,7 +55,7 @@ class Follow(_Message):
     stream: _Name
     offset: _Name = ""
     credit: _Credit | None = None
-    format: _Name = "native"
+    format: _Format = "native"
     token: Annotated[str, StringConstraints(max_length=256)] | None = Field(
         None, description="Of a signed link, where the socket itself may not read the stream."
     )

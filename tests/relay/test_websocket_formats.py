@@ -66,6 +66,40 @@ async def test_a_running_stream_is_told_in_several_dialects_at_a_time(served: Ap
     assert other.events(stream_id)[-1][1] == "end"
 
 
+async def test_a_format_that_there_is_not_is_refused_before_anything_is_started(served: Api) -> None:
+    """By every message that has one, followed or not: no answer is begun whose client was told of a mistake."""
+    stream_id = await served.finished(**ANSWER)
+    async with connected(served) as client:
+        for kind, fields in (
+            ("create", {"request": ANSWER}),
+            ("create", {"request": ANSWER, "follow": False}),
+            ("follow", {"stream": stream_id}),
+        ):
+            for name in ("openai", "Native", ""):
+                refused = await client.ask(kind, format=name, **fields)
+                assert (refused["type"], refused["code"]) == ("error", "invalid_request")
+                assert "format" in refused["message"]
+        # Asked last, and answered after all that was refused: nothing was still to be said of those.
+        assert (await client.ask("follow", stream=stream_id, format="native"))["type"] == "following"
+        assert {told["type"] for told in client.heard} == {"error", "following"}
+    listed = (await served.get("/v1/streams")).json()["streams"]
+    assert [one["id"] for one in listed] == [stream_id]
+
+
+@pytest.mark.parametrize("name", ["native", *DIALECTS])
+async def test_a_stream_that_is_gone_is_never_followed(served: Api, name: str) -> None:
+    """The first and only word on a deleted stream is the error that answers, in every dialect, from every place."""
+    stream_id = await served.finished(**ANSWER)
+    last = (await over_sse(served, stream_id, "anthropic"))[-1][0] if name != "native" else ""
+    assert (await served.ask("DELETE", f"/v1/streams/{stream_id}")).status == 204
+    async with connected(served) as client:
+        for offset in {"", last, "now"}:
+            gone = await client.ask("follow", stream=stream_id, format=name, offset=offset)
+            assert (gone["type"], gone.get("code"), gone["stream"]) == ("error", "gone", stream_id)
+            assert (await client.ask("ping"))["type"] == "pong"
+    assert {told["type"] for told in client.heard} == {"error", "pong"}
+
+
 @pytest.mark.parametrize("name", DIALECTS)
 async def test_a_dialect_tells_itself_that_its_stream_is_gone(make_api: MakeApi, redis: Any, name: str) -> None:
     """By its own failure, without an offset, beside the socket's error, which says what to do."""
