@@ -148,3 +148,49 @@ async def test_a_page_is_told_goodbye_and_goes_on_at_another_relay(
         async with caller(new.url) as api:
             assert joined(first + await events_in(page, stream_id)) == joined(await events_of(api, stream_id))
     await page.close()
+
+
+async def data_until_end(page: Page, stream_id: str) -> list[Any]:
+    """Return the data of what the page was told of a stream, once it has ended."""
+    ended = f"window.told.some((one) => one.type === 'unsubscribed' && one.stream === '{stream_id}')"
+    await until(page, ended)
+    return [data for _, data in await events_in(page, stream_id)]
+
+
+async def test_a_page_is_told_of_tools_errors_and_its_own_cancel(context: BrowserContext, relay: Service) -> None:
+    """Three streams on one socket: a call with all its arguments, why an answer failed, and one that is cancelled."""
+    requests = {
+        "tools": script(tokens=1, tools=[{"name": "weather", "input": {"city": "Graz"}}]),
+        "failed": script(tokens=3, fail_at=0, fault="refused"),
+        "cancelled": script(tokens=5000, per_second=50),
+    }
+    page = await context.new_page()
+    async with caller(relay.url) as api:
+        await page.goto(f"{relay.url}/")
+        assert await page.evaluate(_OPEN, [relay.url, [PROTOCOL]]) == PROTOCOL
+        for name, messages in requests.items():
+            await page.evaluate(_SAY, {"type": "create", "id": name, "request": {"messages": messages}})
+        await until(page, "window.told.filter((one) => one.type === 'created').length === 3")
+        told = await page.evaluate("window.told")
+        ids = {one["id"]: one["stream"] for one in told if one["type"] == "created"}
+
+        called = await data_until_end(page, ids["tools"])
+        assert json.loads("".join(data.get("json", "") for data in called)) == {"city": "Graz"}
+        assert (called[-1]["status"], called[-1]["stop_reason"]) == ("completed", "tool_use")
+
+        *_, error, end = await data_until_end(page, ids["failed"])
+        assert (error["code"], error["retryable"], end["status"]) == ("provider_error", False, "failed")
+        assert "the script says so" in error["message"]
+
+        stream_id = ids["cancelled"]
+        said = f"window.told.some((one) => one.stream === '{stream_id}' && one.event === 'delta')"
+        await until(page, said)
+        await page.evaluate(_SAY, {"type": "cancel", "id": "stop", "stream": stream_id})
+        assert (await data_until_end(page, stream_id))[-1]["status"] == "cancelled"
+        await until(page, "window.told.some((one) => one.id === 'stop' && one.type !== 'error')")
+        assert joined(await events_in(page, stream_id)) == joined(await events_of(api, stream_id))
+
+        await page.evaluate(_SAY, {"type": "create", "id": "none", "request": {"model": "none", "messages": []}})
+        await until(page, "window.told.some((one) => one.id === 'none' && one.type === 'error')")
+        assert await page.evaluate("window.code") is None
+    await page.close()

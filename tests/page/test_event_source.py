@@ -142,3 +142,68 @@ async def test_pages_of_named_origins_alone_may_listen(
             await until(page, f"window.source.readyState === {_CLOSED}")
             assert await page.evaluate("[window.opened, window.told.length]") == [0, 0]
         await page.close()
+
+
+async def heard(page: Page) -> list[dict[str, Any]]:
+    """Return the data of the events that the page was told, once its source is closed for good."""
+    await until(page, f"window.source.readyState === {_CLOSED}")
+    return [json.loads(data) for _, _, data in await page.evaluate("window.told")]
+
+
+async def test_it_is_told_of_tools_and_of_a_provider_s_error(context: BrowserContext, relay: Service) -> None:
+    """A call with all its arguments; and why an answer failed, before its end. Both end for good."""
+    page = await context.new_page()
+    async with caller(relay.url) as api:
+        await page.goto(f"{relay.url}/")
+        called = await api.start(messages=script(tokens=1, tools=[{"name": "weather", "input": {"city": "Graz"}}]))
+        await page.evaluate(_LISTEN, await make_link(api, called))
+        told = await heard(page)
+        assert json.loads("".join(one.get("json", "") for one in told)) == {"city": "Graz"}
+        assert (told[-1]["status"], told[-1]["stop_reason"]) == ("completed", "tool_use")
+        failed = await api.start(messages=script(tokens=3, fail_at=0, fault="refused"))
+        await page.evaluate(_LISTEN, await make_link(api, failed))
+        *_, error, end = await heard(page)
+        assert (error["type"], error["code"], error["retryable"]) == ("error", "provider_error", False)
+        assert "the script says so" in error["message"]
+        assert (end["type"], end["status"]) == ("end", "failed")
+    await page.close()
+
+
+async def test_it_is_told_of_a_cancel(context: BrowserContext, relay: Service) -> None:
+    """What was said until then, and that it was cancelled; it does not come back."""
+    page = await context.new_page()
+    async with caller(relay.url) as api:
+        stream_id = await api.start(messages=script(tokens=5000, per_second=50))
+        await page.goto(f"{relay.url}/")
+        await page.evaluate(_LISTEN, await make_link(api, stream_id))
+        await until(page, "window.told.some(([, name]) => name === 'delta')")
+        await api.post(f"/v1/streams/{stream_id}/cancel")
+        assert (await heard(page))[-1]["status"] == "cancelled"
+        assert await wholly_told(api, page, stream_id)
+    await page.close()
+
+
+async def test_it_goes_on_at_another_relay_when_its_own_is_drained(
+    relay_process: StartService, worker_process: StartService, context: BrowserContext
+) -> None:
+    """By itself, with the link that the relay which left had made: every event comes once."""
+    settings = {"TAILRACE_SIM": "true", "TAILRACE_RELAY_DRAIN_S": "0.5"}
+    worker = worker_process(TAILRACE_SIM="true")
+    old, new = [await relay_process(**settings).ready() for _ in range(2)]
+    await worker.ready()
+    page = await context.new_page()
+    async with (
+        caller(old.url) as api,
+        caller(new.url) as other,
+        Link(lambda: [urlsplit(old.url).port or 0, urlsplit(new.url).port or 0]) as wire,
+    ):
+        stream_id = await api.start(messages=script(tokens=150, per_second=40))
+        await page.goto(f"http://127.0.0.1:{wire.port}/")
+        await page.evaluate(_LISTEN, await make_link(api, stream_id))
+        await until(page, "window.told.length > 5")
+        old.terminate()
+        assert await old.ended() == 0
+        assert (await heard(page))[-1]["status"] == "completed"
+        assert await page.evaluate("window.opened") == 2
+        assert await wholly_told(other, page, stream_id)
+    await page.close()
