@@ -71,7 +71,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
         ("test_forgets_an_expiry_on_its_own_server", "keys without an expiry were left in Redis: lasting-too"),
         ("test_forgets_a_task", "tasks were left pending: forgotten"),
         ("test_forgets_a_process", "child processes were left running: python"),
-        ("test_forgets_to_close_a_connection", "unclosed Connection"),
+        ("test_forgets_to_close_a_connection", "ResourceWarning: unclosed"),  # its connection, or the stream under it
     ],
 )
 def test_a_careless_test_is_caught(report: str, test: str, sentence: str) -> None:

@@ -35,7 +35,7 @@ def planned(folder: Path, target: str) -> list[str]:
     ("target", "last"),
     [
         ("run", ".venv/bin/tailrace run"),
-        ("test", ".venv/bin/pytest"),
+        ("test", ".venv/bin/pytest -n 2 --dist loadfile"),
         ("lint", ".venv/bin/mypy"),
         ("bench", ".venv/bin/python -m bench"),
     ],
@@ -50,7 +50,7 @@ def test_a_target_installs_first_and_then_runs_its_program(copy: Path, target: s
 def test_the_tests_are_preceded_by_every_linter(copy: Path) -> None:
     """`make test` is the one command that runs all."""
     commands = [command.removeprefix(".venv/bin/") for command in planned(copy, "test")][-4:]
-    assert commands == ["ruff check", "ruff format --check", "mypy", "pytest"]
+    assert commands == ["ruff check", "ruff format --check", "mypy", "pytest -n 2 --dist loadfile"]
 
 
 def test_a_second_run_goes_straight_to_the_program(copy: Path) -> None:

@@ -67,14 +67,17 @@ async def test_text_is_readable_in_light_and_dark(
     await chat.open()
     await chat.ask(tokens=5)
     await chat.until_state("done")
-    contrasts = await chat.page.evaluate(_CONTRASTS)
+    for name in _TEXTS:
+        await chat.page.wait_for_selector(name, state="attached")
+    contrasts = await chat.page.evaluate(_CONTRASTS, _TEXTS)
     assert (contrasts["paper"] < 0.2) == (scheme == "dark")
     low = {name: ratio for name, ratio in contrasts["text"].items() if ratio < 4.5}
     assert low == {}
     await context.close()
 
 
-_CONTRASTS = """() => {
+_TEXTS = [".question p", ".prose", ".state", ".facts", ".quiet", "#question", ".hint", "#model"]
+_CONTRASTS = """(names) => {
     const luminance = (colour) => {
         const [r, g, b] = colour.match(/[0-9.]+/g).slice(0, 3).map((v) => v / 255)
             .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
@@ -82,7 +85,7 @@ _CONTRASTS = """() => {
     };
     const paper = luminance(getComputedStyle(document.documentElement).backgroundColor);
     const text = {};
-    for (const name of [".question p", ".prose", ".state", ".facts", ".quiet", "#question", ".hint", "#model"]) {
+    for (const name of names) {
         const shown = luminance(getComputedStyle(document.querySelector(name)).color);
         text[name] = (Math.max(shown, paper) + 0.05) / (Math.min(shown, paper) + 0.05);
     }
