@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from relay.dialects.chat_body import ChatBody, ResponseFormat
-from relay.dialects.openai_options import Fields, end_user, merged, text_format
+from relay.dialects.openai_options import Fields, end_user, merged, refuse_too_hot, text_format
 from relay.parsing import refuse
 from shared.models import Model
 
@@ -42,7 +42,6 @@ _OF_RESPONSES = frozenset(("service_tier", "prompt_cache_key", "prompt_cache_ret
 """Fields that OpenAI's Responses API calls the same."""
 _OF_GOOGLE = {"frequency_penalty": "frequencyPenalty", "presence_penalty": "presencePenalty", "seed": "seed"}
 """What Gemini calls its fields of the same meaning."""
-_MOST_CLAUDE_TEMPERATURE = 1
 
 
 def further_options(body: ChatBody, model: Model) -> Fields:
@@ -60,8 +59,7 @@ def further_options(body: ChatBody, model: Model) -> Fields:
     options = merged(options, end_user(body.user, body.safety_identifier, model))
     if body.response_format is not None:
         options = merged(options, _format(body.response_format, model))
-    if model.provider == "anthropic" and (body.temperature or 0) > _MOST_CLAUDE_TEMPERATURE:
-        refuse("must be at most 1 for this model", "temperature")
+    refuse_too_hot(body.temperature, model)
     return options
 
 

@@ -13,6 +13,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 _BUDGETS = {"minimal": 1024, "low": 1024, "medium": 8192, "high": 24_576, "xhigh": 31_999, "max": 31_999}
 """Tokens to think, for models that are told a number; those of Google's own OpenAI-compatible API."""
 _LEAST_BUDGET = 1024
+_MOST_CLAUDE_TEMPERATURE = 1
 
 
 def thinking(
@@ -82,3 +83,9 @@ def merged(options: Fields, more: Fields) -> Fields:
         known = told.get(name)
         told[name] = {**known, **value} if isinstance(known, dict) and isinstance(value, dict) else value
     return told
+
+
+def refuse_too_hot(temperature: float | None, model: Model) -> None:
+    """Raise ``InvalidRequestError`` for a temperature that OpenAI's models have and this one does not."""
+    if model.provider == "anthropic" and (temperature or 0) > _MOST_CLAUDE_TEMPERATURE:
+        refuse("must be at most 1 for this model", "temperature")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from relay.dialects.openai_options import Fields, end_user, merged, text_format
+from relay.dialects.openai_options import Fields, end_user, merged, refuse_too_hot, text_format
 from relay.dialects.responses_body import ResponsesBody, TextOptions
 from relay.parsing import refuse
 from shared.models import Model
@@ -27,7 +27,6 @@ _NEVER = {
 """Fields whose effect could not be told back, whatever the provider."""
 _OF_CHAT = frozenset(("service_tier", "prompt_cache_key", "prompt_cache_retention"))
 """Fields that OpenAI's Chat Completions calls the same."""
-_MOST_CLAUDE_TEMPERATURE = 1
 
 
 def further_options(body: ResponsesBody, model: Model) -> Fields:
@@ -44,8 +43,7 @@ def further_options(body: ResponsesBody, model: Model) -> Fields:
     options = merged(options, end_user(body.user, body.safety_identifier, model))
     options = merged(options, _text(body.text or TextOptions(), model))
     options = merged(options, _summary(body, model))
-    if model.provider == "anthropic" and (body.temperature or 0) > _MOST_CLAUDE_TEMPERATURE:
-        refuse("must be at most 1 for this model", "temperature")
+    refuse_too_hot(body.temperature, model)
     return options
 
 

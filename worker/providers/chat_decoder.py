@@ -6,11 +6,11 @@ import msgspec
 
 from shared.errors import ProviderError
 from shared.events import Event
-from shared.sse import SseLimitError, SseParser
 from worker.llm import Call, Finish
 from worker.providers import chat_wire as wire
 from worker.providers import failures
-from worker.providers.telling import Telling, given
+from worker.providers.sse_decoder import SseDecoder
+from worker.providers.telling import given
 
 _TEXT, _THOUGHT = "text", "thought"
 _REASONS = {
@@ -22,7 +22,7 @@ _REASONS = {
 }
 
 
-class ChatDecoder:
+class ChatDecoder(SseDecoder):
     """Decodes one answer. Feed it every chunk; it is done when ``finished`` is true, and cut if that never happens.
 
     The wire says neither where a block begins nor where it ends: a text and a thought end where something else
@@ -31,49 +31,24 @@ class ChatDecoder:
 
     def __init__(self, call: Call) -> None:
         """Take the call whose answer this is."""
-        self._parser = SseParser()
-        self._telling = Telling(call)
+        super().__init__(call)
         self._reason: str | None = None
         self._stop_sequence: str | None = None
         self._refused = False
         self._calls: dict[int, int] = {}
         """The wire's number of a tool call -> the key of the call that its pieces belong to now."""
 
-    @property
-    def finished(self) -> bool:
-        """Whether the provider has ended its answer."""
-        return self._telling.finished
-
-    @property
-    def begun(self) -> bool:
-        """Whether the provider has said anything of its answer; the role alone does not count."""
-        return self._telling.begun
-
-    def feed(self, chunk: bytes) -> list[Event | Finish]:
-        """Return the events that ``chunk`` completes. Raises ``ProviderError`` for an error in it or a malformed one.
-
-        Events completed by a chunk that then raises are not lost: ``rest`` returns them.
-        """
-        try:
-            for sse in self._parser.feed(chunk):
-                if sse.data is not None and not self._telling.finished:
-                    if sse.data == b"[DONE]":
-                        self._finish()
-                    else:
-                        self._on_chunk(wire.chunk.decode(sse.data))
-        except (SseLimitError, msgspec.DecodeError, UnicodeDecodeError):
-            raise failures.malformed() from None
-        return self._telling.take()
-
-    def rest(self) -> list[Event | Finish]:
-        """Return events decoded and not yet returned."""
-        return self._telling.take()
-
     def at_end(self) -> list[Event | Finish]:
         """Return the finish where the answer had one: some servers leave ``[DONE]`` out."""
         if self._reason is not None:
             self._finish()
         return self._telling.take()
+
+    def _on_event(self, _name: str, data: bytes) -> None:
+        if data == b"[DONE]":
+            self._finish()
+        else:
+            self._on_chunk(wire.chunk.decode(data))
 
     def _on_chunk(self, chunk: wire.Chunk) -> None:
         if given(chunk.error):

@@ -6,11 +6,11 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from shared.events import Event, Usage
-from shared.sse import SseLimitError, SseParser
 from worker.llm import Call, Finish
 from worker.providers import failures
 from worker.providers import genai_wire as wire
-from worker.providers.telling import Telling, given
+from worker.providers.sse_decoder import SseDecoder
+from worker.providers.telling import given
 
 _TEXT, _THOUGHT = "text", "thought"
 _REASONS = {
@@ -25,7 +25,7 @@ OPAQUE_BLOCK = "google_part"
 """The type of a block that holds a part without a canonical form, with the part's own fields beside it."""
 
 
-class GenaiDecoder:
+class GenaiDecoder(SseDecoder):
     """Decodes one answer. Feed it every chunk; it is done when ``finished`` is true, and cut if that never happens.
 
     The wire has no end but the body's, after a chunk with a reason for it. A signature belongs to the part it comes
@@ -35,37 +35,9 @@ class GenaiDecoder:
 
     def __init__(self, call: Call) -> None:
         """Take the call whose answer this is."""
-        self._parser = SseParser()
-        self._telling = Telling(call)
+        super().__init__(call)
         self._reason: str | None = None
         self._usage: Usage | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the provider has ended its answer."""
-        return self._telling.finished
-
-    @property
-    def begun(self) -> bool:
-        """Whether the provider has said anything of its answer."""
-        return self._telling.begun
-
-    def feed(self, chunk: bytes) -> list[Event | Finish]:
-        """Return the events that ``chunk`` completes. Raises ``ProviderError`` for an error in it or a malformed one.
-
-        Events completed by a chunk that then raises are not lost: ``rest`` returns them.
-        """
-        try:
-            for sse in self._parser.feed(chunk):
-                if sse.data is not None:
-                    self._on_chunk(wire.chunk.decode(sse.data))
-        except (SseLimitError, msgspec.DecodeError, UnicodeDecodeError):
-            raise failures.malformed() from None
-        return self._telling.take()
-
-    def rest(self) -> list[Event | Finish]:
-        """Return events decoded and not yet returned."""
-        return self._telling.take()
 
     def at_end(self) -> list[Event | Finish]:
         """Return the finish, where the answer had a reason for one."""
@@ -78,6 +50,9 @@ class GenaiDecoder:
             stop_reason = _REASONS.get(reason, reason.lower())
             telling.finish("tool_use" if stop_reason == "end_turn" and telling.tools else stop_reason)
         return telling.take()
+
+    def _on_event(self, _name: str, data: bytes) -> None:
+        self._on_chunk(wire.chunk.decode(data))
 
     def _on_chunk(self, chunk: wire.Chunk) -> None:
         telling = self._telling

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-import msgspec
-
 from shared.errors import ProviderError
 from shared.events import Event
-from shared.sse import SseLimitError, SseParser
 from worker.llm import Call, Finish
 from worker.providers import failures
 from worker.providers import responses_wire as wire
-from worker.providers.telling import Telling
+from worker.providers.sse_decoder import SseDecoder
 
 _SILENT = frozenset(
     (
@@ -26,7 +23,7 @@ _SILENT = frozenset(
 _REASONS = {"max_output_tokens": "max_tokens", "content_filter": "refusal"}
 
 
-class ResponsesDecoder:
+class ResponsesDecoder(SseDecoder):
     """Decodes one answer. Feed it every chunk; it is done when ``finished`` is true, and cut if that never happens.
 
     A part of a message is a block, and so is a function's call, and a thought with its summary for text and its
@@ -35,8 +32,7 @@ class ResponsesDecoder:
 
     def __init__(self, call: Call) -> None:
         """Take the call whose answer this is."""
-        self._parser = SseParser()
-        self._telling = Telling(call)
+        super().__init__(call)
         self._refused = False
         self._most_tokens = call.max_tokens
         self._events: dict[str, Callable[[bytes], None]] = {
@@ -56,38 +52,13 @@ class ResponsesDecoder:
             "error": self._on_error,
         }
 
-    @property
-    def finished(self) -> bool:
-        """Whether the provider has ended its answer."""
-        return self._telling.finished
-
-    @property
-    def begun(self) -> bool:
-        """Whether the provider has said anything of its answer; being created or queued does not count."""
-        return self._telling.begun
-
-    def feed(self, chunk: bytes) -> list[Event | Finish]:
-        """Return the events that ``chunk`` completes. Raises ``ProviderError`` for an error event or a malformed one.
-
-        Events completed by a chunk that then raises are not lost: ``rest`` returns them.
-        """
-        try:
-            for sse in self._parser.feed(chunk):
-                if sse.data is not None and sse.data != b"[DONE]" and not self._telling.finished:
-                    self._on_event(sse.event, sse.data)
-        except (SseLimitError, msgspec.DecodeError, UnicodeDecodeError):
-            raise failures.malformed() from None
-        return self._telling.take()
-
-    def rest(self) -> list[Event | Finish]:
-        """Return events decoded and not yet returned."""
-        return self._telling.take()
-
     def at_end(self) -> list[Event | Finish]:
         """Return nothing: an answer ends by an event, so a body that ends before it was cut."""
         return []
 
     def _on_event(self, name: str, data: bytes) -> None:
+        if data == b"[DONE]":
+            return
         if name == "message":
             name = wire.typed.decode(data).type
         handle = self._events.get(name)
