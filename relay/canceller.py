@@ -9,10 +9,10 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from relay.hub import Hub
+from relay.live.hub import Hub
+from relay.reading.subscription import Subscription
 from relay.start import fresh_token
 from relay.state import fold_log
-from relay.subscription import Subscription
 from shared import keys
 from shared.admission import Admission
 from shared.errors import GoneError

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from relay.subscription import Subscription
+from relay.reading.subscription import Subscription
 from shared.errors import LimitError, OverloadedError
 from shared.metrics import CONNECTIONS
 from shared.settings import Settings

@@ -12,8 +12,8 @@ from relay.auth import Authenticator
 from relay.canceller import Canceller
 from relay.connections import Connections
 from relay.health import RedisHealth
-from relay.hub import Hub
 from relay.links import Links
+from relay.live.hub import Hub
 from relay.start import Starter
 from relay.turnstile import Turnstile
 from relay.viewers import Viewers

@@ -29,7 +29,7 @@ _DOUBLES = {"unittest.mock", "mock", "pytest_mock", "fakeredis", "burner_redis"}
 
 @dataclass(frozen=True)
 class Source:
-    """One file: its path from the root, as ``relay/hub.py``, and its text."""
+    """One file: its path from the root, as ``relay/live/hub.py``, and its text."""
 
     path: str
     text: str

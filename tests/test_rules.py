@@ -56,10 +56,10 @@ def test_what_an_import_brings_in_is_followed_through_packages() -> None:
         source("from tailrace import a", "tailrace/client.py"),
         source("", "tailrace/__init__.py"),
         source("def late():\n    from tailrace.deep.b import run", "tailrace/a.py"),
-        source("import relay.hub", "tailrace/deep/__init__.py"),
+        source("import relay.live.hub", "tailrace/deep/__init__.py"),
         source("", "tailrace/deep/b.py"),
         source("", "relay/__init__.py"),
-        source("", "relay/hub.py"),
+        source("", "relay/live/hub.py"),
         source("import worker", "tailrace/other.py"),
     ]
     found = rules.reachable("tailrace.client", {file.module: file for file in files})

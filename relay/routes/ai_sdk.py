@@ -17,8 +17,8 @@ from relay.dialects.place import Had
 from relay.dialects.ui_messages import AI_SDK_V6, AI_SDK_V7, WORKFLOW_V6, WORKFLOW_V7
 from relay.dialects.ui_request import StopRequest, UiRequest, canonical
 from relay.dialects.ui_tail import Tail
-from relay.following import Reading, Telling, follow_in, survey
 from relay.parsing import checked, json_body
+from relay.reading.following import Reading, Telling, follow_in, survey
 from relay.respond import ERROR_SHAPES, error_headers, json_answer, stream_headers
 from relay.services import SERVICES, Services
 from relay.start import Started

@@ -10,9 +10,9 @@ from aiohttp import web
 from relay.dialects.anthropic_errors import anthropic_error_answer, request_id
 from relay.dialects.anthropic_messages import ANTHROPIC
 from relay.dialects.anthropic_request import Asked, MessagesBody, canonical_request
-from relay.following import Reading, Telling, follow_in, telling_of, whole
 from relay.keyless import start_or_find
 from relay.parsing import json_body
+from relay.reading.following import Reading, Telling, follow_in, telling_of, whole
 from relay.respond import ERROR_SHAPES
 from relay.services import SERVICES
 from relay.state import owned_record

@@ -11,9 +11,9 @@ from relay.dialects.chat_body import ChatBody
 from relay.dialects.chat_completions import CHAT, CHAT_WITH_USAGE
 from relay.dialects.chat_request import canonical_request
 from relay.dialects.openai_errors import openai_error_answer
-from relay.following import Reading, Telling, follow_in, whole
 from relay.keyless import start_or_find
 from relay.parsing import json_body
+from relay.reading.following import Reading, Telling, follow_in, whole
 from relay.respond import ERROR_SHAPES
 from relay.services import SERVICES
 

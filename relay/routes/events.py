@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from relay.dialects.registry import dialect_named
-from relay.following import Reading, follow, follow_in, poll, poll_in, telling_of
 from relay.parsing import number, offset_of, require_sse
+from relay.reading.following import Reading, follow, follow_in, poll, poll_in, telling_of
 from relay.services import SERVICES
 from relay.state import owned_record
 from shared.errors import InvalidRequestError

@@ -16,9 +16,9 @@ from relay.dialects.responses_body import ResponsesBody
 from relay.dialects.responses_object import Asked, input_items, response_id, response_object, stream_of
 from relay.dialects.responses_request import asked_of, canonical_request, kept
 from relay.earlier_responses import asked_of_stream, conversation_of, with_references
-from relay.following import Reading, Telling, follow_in, telling_of, whole
 from relay.keyless import start_or_find
 from relay.parsing import count, json_body, refuse
+from relay.reading.following import Reading, Telling, follow_in, telling_of, whole
 from relay.respond import ERROR_SHAPES, json_answer, stream_headers
 from relay.services import SERVICES
 from relay.state import fold_log, owned_record

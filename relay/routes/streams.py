@@ -10,9 +10,9 @@ from typing import Any
 from aiohttp import web
 
 from relay.dialects.registry import dialect_named
-from relay.following import Reading, follow, wait_for_end, whole
 from relay.listing import list_streams
 from relay.parsing import accepts_sse, json_body, number
+from relay.reading.following import Reading, follow, wait_for_end, whole
 from relay.respond import json_answer, stream_headers
 from relay.services import SERVICES, Services
 from relay.state import fold_log, owned_record, state

@@ -8,8 +8,8 @@ from contextlib import suppress
 import structlog
 from aiohttp import WSMsgType, hdrs, web
 
+from relay.reading.sse import hold_little
 from relay.services import SERVICES
-from relay.sse import hold_little
 from relay.websocket.closing import close_code_of
 from relay.websocket.handshake import PROTOCOL, admit, check, clean_request
 from relay.websocket.sender import Sender

@@ -11,14 +11,14 @@ from redis.exceptions import RedisError
 
 from relay.dialects.place import NO_PLACE, Had, Place
 from relay.dialects.registry import dialect_named
-from relay.first_token import FirstTokenClock
-from relay.following import Reading, Telling, past_of, refuse_if_gone, survey
 from relay.links import Reader
 from relay.parsing import place_in
+from relay.reading.first_token import FirstTokenClock
+from relay.reading.following import Reading, Telling, past_of, refuse_if_gone, survey
+from relay.reading.subscription import Subscription
+from relay.reading.voice import DialectVoice
 from relay.services import Services
 from relay.state import owned_record
-from relay.subscription import Subscription
-from relay.voice import DialectVoice
 from relay.websocket.credit import Credit
 from relay.websocket.sender import Sender
 from relay.websocket.speech import DialectSpeech, NativeSpeech, Said, Speech

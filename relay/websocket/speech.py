@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
-from relay import native
 from relay.dialects.telling import Frame
-from relay.merging import merged
-from relay.subscription import Batch, Subscription
-from relay.voice import DialectVoice
+from relay.reading import native
+from relay.reading.merging import merged
+from relay.reading.subscription import Batch, Subscription
+from relay.reading.voice import DialectVoice
 from relay.websocket.words import say_event, say_wire_event
 from shared.errors import TailraceError
 

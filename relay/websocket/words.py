@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from relay.dialects.telling import Frame
-from relay.native import Told
+from relay.reading.native import Told
 from shared.errors import TailraceError
 from shared.events import encoded_type
 

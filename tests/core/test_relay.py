@@ -13,7 +13,7 @@ import aiohttp
 from redis.asyncio import Redis
 
 from relay.app import Relay
-from relay.hub import Hub
+from relay.live.hub import Hub
 from shared import keys
 from shared.events import BlockStartEvent, DeltaEvent
 from shared.metrics import STREAMS_ENDED

@@ -7,8 +7,8 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from relay.hub import Hub
-from relay.subscription import Fork, Subscription, pieces
+from relay.live.hub import Hub
+from relay.reading.subscription import Fork, Subscription, pieces
 from shared.cluster import Streams
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, DeltaEvent, EndEvent, Event, StartEvent

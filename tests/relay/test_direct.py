@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import pytest
 from redis.asyncio import Redis
 
-from relay import native
-from relay.direct import DirectWriter
-from relay.subscription import Batch, Piece, Subscription
+from relay.reading import native
+from relay.reading.direct import DirectWriter
+from relay.reading.subscription import Batch, Piece, Subscription
 from shared.entry import Entry, encode_blob
 from shared.events import DeltaEvent
 from shared.offset import START, EntryId, new_stream_id

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from relay.hub import Hub
+from relay.live.hub import Hub
 from shared import keys
 from shared.cluster import Cluster
 from shared.cluster_map import slot_of

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from relay.native import sse_frames
-from relay.replay import run_frames
-from relay.subscription import Piece
+from relay.reading.native import sse_frames
+from relay.reading.replay import run_frames
+from relay.reading.subscription import Piece
 from shared.entry import encode_blob
 from shared.events import DeltaEvent, Event
 from shared.offset import EntryId, new_stream_id

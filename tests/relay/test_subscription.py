@@ -8,7 +8,7 @@ import random
 import pytest
 from redis.asyncio import Redis
 
-from relay.subscription import Piece, Subscription, pieces
+from relay.reading.subscription import Piece, Subscription, pieces
 from shared import keys
 from shared.entry import Entry, encode_blob
 from shared.errors import GoneError

@@ -13,9 +13,9 @@ from collections.abc import Collection
 import structlog
 from redis.exceptions import RedisError
 
-from relay.inbox import Inbox, Limits
-from relay.live_cluster import LiveCluster
-from relay.live_connection import LiveConnection
+from relay.live.cluster import LiveCluster
+from relay.live.connection import LiveConnection
+from relay.live.inbox import Inbox, Limits
 from shared.cluster import Cluster, Streams
 from shared.entry import decode_live
 from shared.errors import UnavailableError

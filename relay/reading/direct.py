@@ -12,8 +12,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from relay import native
-from relay.subscription import Piece
+from relay.reading import native
+from relay.reading.subscription import Piece
 from shared.entry import Entry
 
 _MOST_BYTES = 4096

@@ -11,20 +11,20 @@ from dataclasses import dataclass, field
 import msgspec
 from aiohttp import web
 
-from relay import native
 from relay.connections import Connection
 from relay.dialects.dialect import Dialect
 from relay.dialects.place import NO_PLACE, NOTHING, Had
 from relay.dialects.telling import Frame, Past, Survey
-from relay.first_token import FirstTokenClock
 from relay.keyless import finds_again
 from relay.parsing import place_of
+from relay.reading import native
+from relay.reading.first_token import FirstTokenClock
+from relay.reading.sse import SseWriter
+from relay.reading.subscription import Subscription
+from relay.reading.voice import DialectVoice, NativeVoice, Voice
 from relay.respond import json_answer, stream_headers
 from relay.services import SERVICES
-from relay.sse import SseWriter
 from relay.state import fold_log, log_pages, owned_record
-from relay.subscription import Subscription
-from relay.voice import DialectVoice, NativeVoice, Voice
 from shared.errors import GoneError, OverloadedError, ProviderError
 from shared.metrics import RESUMES
 from shared.offset import START, Offset

@@ -12,10 +12,10 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 
 from relay.connections import Connection
-from relay.direct import DirectWriter
-from relay.first_token import FirstTokenClock
-from relay.subscription import Batch, Subscription
-from relay.voice import Voice
+from relay.reading.direct import DirectWriter
+from relay.reading.first_token import FirstTokenClock
+from relay.reading.subscription import Batch, Subscription
+from relay.reading.voice import Voice
 from shared.errors import GoneError
 from shared.metrics import SEND_TIMEOUTS
 from shared.settings import Settings

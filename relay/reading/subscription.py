@@ -18,8 +18,8 @@ from typing import NamedTuple, Self
 import structlog
 from redis.exceptions import RedisError
 
-from relay.hub import Hub
-from relay.inbox import Inbox
+from relay.live.hub import Hub
+from relay.live.inbox import Inbox
 from shared.backoff import Backoff
 from shared.entry import Entry
 from shared.errors import GoneError

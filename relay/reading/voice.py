@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol
 
-from relay import native
 from relay.dialects.dialect import Dialect
 from relay.dialects.place import NOTHING, Had
 from relay.dialects.telling import Frame, Past, Teller
-from relay.merging import merged_frames
-from relay.subscription import Batch, Fork, Subscription, pieces
+from relay.reading import native
+from relay.reading.merging import merged_frames
+from relay.reading.subscription import Batch, Fork, Subscription, pieces
 from shared.errors import TailraceError
 
 

@@ -16,7 +16,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import MovedError, RedisError
 
-from relay.live_connection import Listener, LiveConnection, Words
+from relay.live.connection import Listener, LiveConnection, Words
 from shared import keys
 from shared.address import Address
 from shared.cluster import Cluster
