@@ -6,6 +6,7 @@ to Redis can make a worker run code, which arq's default, pickle, would allow.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, NamedTuple, TypedDict
 from uuid import uuid4
@@ -26,6 +27,8 @@ PRODUCE = "produce"
 """The arq function that every job names."""
 MOST_WAKES = 1000
 """Wakes kept for busy workers; beyond it a job waits for a worker's poll, which looks at the queue itself."""
+ANY_JOB = b""
+"""The wake of whichever job is due longest."""
 
 
 class _JobData(TypedDict):
@@ -113,10 +116,13 @@ class _JobPipeline(Pipeline):
         return self.zadd(name, {value: amount}, xx=True, incr=True)
 
 
-async def wake_workers(redis: Redis, wakes: int, ttl_ms: int) -> None:
-    """Put back ``wakes`` that were taken and cannot be used, so that other workers get them."""
+async def wake_workers(redis: Redis, wakes: Sequence[bytes], ttl_ms: int) -> None:
+    """Put back wakes that were taken and cannot be used, so that other workers get them.
+
+    A wake is the id of its job; or ``ANY_JOB``, where that is not known.
+    """
     pipe = redis.pipeline(transaction=True)
-    pipe.rpush(keys.WAKE, *[b""] * wakes)
+    pipe.rpush(keys.WAKE, *wakes)
     pipe.ltrim(keys.WAKE, 0, MOST_WAKES - 1)
     pipe.pexpire(keys.WAKE, ttl_ms)
     await pipe.execute()

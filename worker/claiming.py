@@ -152,7 +152,7 @@ async def whole_log(parts: Parts, stream_id: str) -> list[Entry]:
         entries += fresh
 
 
-def folded(entries: list[Entry]) -> Answer:
+def folded(entries: Sequence[Entry]) -> Answer:
     """Return what the entries add up to."""
     answer = Answer()
     for entry in entries:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from shared import keys
 from shared.backoff import Backoff
 from shared.errors import UnavailableError
-from shared.jobs import JobRedis, wake_workers
+from shared.jobs import ANY_JOB, JobRedis, wake_workers
 from shared.settings import Settings
 from shared.tasks import end_tasks
 from worker.short_jobs import MOST_STARTING, MOST_TRIES, ShortJobs, quieten_arq
@@ -165,25 +165,39 @@ class Dispatcher:
                 await self._start(MOST_STARTING)
 
     async def _start_woken(self, wait_s: float) -> None:
-        """Wait for a wake and start as many jobs as there were wakes: the rest are for the others who wait."""
+        """Wait for a wake and start the jobs that the wakes name: the rest are for the others who wait."""
         self._blocked = True
         try:
             count = min(self._free(), MOST_WAKES_TAKEN)
             popped = await self._line.execute_command("BLMPOP", wait_s, 1, keys.WAKE, "LEFT", "COUNT", count)
         except asyncio.CancelledError:
             with suppress(RedisError, OSError):
-                await self._pass_on(1)  # Redis may have handed out a wake that was not read
+                await self._pass_on([ANY_JOB])  # Redis may have handed out a wake that was not read
             raise
         finally:
             self._blocked = False
         if popped:
-            wakes = len(popped[1])
-            usable = 0 if self._stopping.is_set() else min(wakes, max(self._free(), 0))
-            await self._start(usable)
-            if usable < wakes:
-                await self._pass_on(wakes - usable)
+            wakes = popped[1]
+            usable = 0 if self._stopping.is_set() else max(self._free(), 0)
+            if usable:
+                await self._start_named(wakes[:usable])
+            if usable < len(wakes):
+                await self._pass_on(wakes[usable:])
 
-    async def _pass_on(self, wakes: int) -> None:
+    async def _start_named(self, wakes: list[bytes]) -> None:
+        """Start the jobs of these wakes; their streams are asked for while the jobs have yet to be marked."""
+        named = [wake for wake in wakes if wake != ANY_JOB]
+        asked = [wake.decode(errors="replace") for wake in named]
+        for job_id in asked:
+            self._begin(job_id)
+        try:
+            await self._worker.start_due(self._line, len(wakes) - len(named), named)
+        finally:
+            for job_id in asked:
+                if not self._worker.runs(job_id):  # somebody else does, or it is found once more
+                    self._let_be(job_id)
+
+    async def _pass_on(self, wakes: list[bytes]) -> None:
         await wake_workers(self._line, wakes, self._ttl_ms)
 
     async def _start(self, most: int) -> None:
@@ -198,24 +212,29 @@ class Dispatcher:
     # The job
 
     def _begin(self, job_id: str) -> None:
-        """Ask for the job's stream while arq has yet to read the job: its id says all that there is in it.
+        """Ask for the job's stream while arq has yet to start the job: its id says all that there is in it.
 
-        That saves a round trip before the first token. Whether arq can then run the job makes no difference to the
-        stream: what the claim says is right.
+        That saves two round trips before the first token. Whether arq can then run the job, and whether it is ours,
+        makes no difference to the stream: what the claim says is right.
         """
-        if _JOB_ID.fullmatch(job_id) and not self._cancelled:
+        known = job_id in self._begun or self._worker.runs(job_id)
+        if _JOB_ID.fullmatch(job_id) and not self._cancelled and not known:
             stream_id, attempt = job_id.split(":")
             self._begun[job_id] = asyncio.create_task(self._accept(stream_id, int(attempt)), name=f"accept-{job_id}")
 
     def _end(self, job_id: str) -> None:
-        """Leave alone what was begun for a job that arq has not run: its claim may be made. Look for another job."""
+        """Take in that a job is over. Look for another one."""
+        self._let_be(job_id)
+        self.nudge()
+
+    def _let_be(self, job_id: str) -> None:
+        """Leave alone what was begun for a job that arq has not run: its claim may be made."""
         begun = self._begun.pop(job_id, None)
         if begun is not None:
             self._orphans.add(begun)
             begun.add_done_callback(self._forget)
             if self._cancelled:
                 begun.cancel()
-        self.nudge()
 
     def _forget(self, begun: asyncio.Task[bool]) -> None:
         """Drop what became of it: if it has failed, its job is tried again, and at last its lease runs out."""

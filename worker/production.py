@@ -74,9 +74,8 @@ class Production:
         """Run attempts until one settles the stream."""
         while True:
             self.writer.on_signal = self.interrupt
-            entries = list(self._grant.log) or await self._outlast(lambda: whole_log(self._parts, self.stream_id))
-            self.writer.adopt(entries)
-            answer = folded(entries)
+            self.writer.adopt(self._grant.log or await self._outlast(lambda: whole_log(self._parts, self.stream_id)))
+            answer = folded(self.writer.entries)
             self._usage = dict(answer.usage_by_step)
             if await self._attempt(answer):
                 return
@@ -189,7 +188,8 @@ class Production:
     def _check_length(self) -> None:
         """Interrupt an answer that has outgrown its log."""
         settings = self._parts.settings
-        if self.writer.log_bytes > settings.max_stream_bytes or len(self.writer.entries) > settings.max_stream_entries:
+        entries = self.writer.entries
+        if entries.size > settings.max_stream_bytes or len(entries) > settings.max_stream_entries:
             self.interrupt("too_long")
 
     async def _failed(self, error: ProviderError) -> bool:

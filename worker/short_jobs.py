@@ -63,16 +63,20 @@ class ShortJobs(Worker):
         """How many jobs are being run now."""
         return len(self.tasks)
 
+    def runs(self, job_id: str) -> bool:
+        """Tell whether that job is being run now."""
+        return job_id in self.tasks
+
     def cancel_all(self) -> None:
         """Cancel every job in flight; arq leaves them in the queue."""
         for task in self.tasks.values():
             task.cancel()
 
-    async def start_due(self, line: Redis, most: int) -> None:
-        """Mark up to ``most`` due jobs as in progress, in one round trip, and run them."""
+    async def start_due(self, line: Redis, most: int, named: Sequence[bytes] = ()) -> None:
+        """Mark due jobs as in progress, in one round trip, and run them: those named, and up to ``most`` others."""
         mark_ms = round(self.in_progress_timeout_s * 1000)
         found = await run_script(
-            line, "start_jobs", (self.queue_name, keys.WAKE), (most, in_progress_key_prefix, mark_ms)
+            line, "start_jobs", (self.queue_name, keys.WAKE), (most, in_progress_key_prefix, mark_ms, *named)
         )
         for name, score in zip(found[::2], found[1::2], strict=True):
             job_id = name.decode(errors="replace")

@@ -12,6 +12,7 @@ from shared.events import DeltaEvent, EndEvent, EndStatus, Event, encode_event
 from shared.offset import MAX_EVENTS_PER_ENTRY, NO_ENTRY, EntryId
 from shared.record import Record
 from shared.stream_log import Append, Appended
+from worker.entries import Entries
 
 Interrupt = Literal["cancelled", "abandoned", "lost", "detached", "drained", "too_long"]
 """Why a provider call is stopped before its end."""
@@ -41,7 +42,7 @@ class StreamWriter:
         self.stream_id = stream_id
         self.record = record
         self.attempt = record.attempt
-        self.entries: list[Entry] = []
+        self.entries = Entries()
         self.on_signal: Callable[[Interrupt], None] = _ignore
         """Told ``cancelled`` when the log carries a wish to cancel, and ``lost`` when the stream is no longer ours."""
         self.settled_s = time.monotonic()
@@ -55,7 +56,6 @@ class StreamWriter:
         self.eager = True
         """Whether the attempt's first token has not been sent yet: nothing waits before it."""
         self._has_token = False
-        self.log_bytes = 0
         self._limit_bytes = limit_bytes
         self._gathered: list[bytes] = []
         self._gathered_bytes = 0
@@ -67,8 +67,7 @@ class StreamWriter:
 
     def adopt(self, entries: Sequence[Entry]) -> None:
         """Take over the log as read after the grant, with its original ids."""
-        self.entries = list(entries)
-        self.log_bytes = sum(len(entry.blob) for entry in entries)
+        self.entries = Entries(entries)
         self._next = len(self.entries)
 
     def gather(self, events: Sequence[Event]) -> bool:
@@ -143,9 +142,7 @@ class StreamWriter:
             self._gathered, self._unwritten_bytes = [], self._gathered_bytes
         self._gathered_bytes -= self._unwritten_bytes
         self.eager = self.eager and not self._has_token
-        blob = blob_of_lines(lines, now_ms)
-        self.entries.append(Entry(EntryId(self.attempt, len(self.entries) + 1), blob))
-        self.log_bytes += len(blob)
+        self.entries.append(self.attempt, blob_of_lines(lines, now_ms))
 
     def settle(self, outcome: Appended) -> None:
         """Take in what became of one append in flight, in their order; after one that was not done, no more."""
@@ -169,7 +166,7 @@ class StreamWriter:
 
     def rewind(self, tail: EntryId) -> None:
         """Go back to the entry after ``tail``: the log has lost what follows, so it is sent again, unchanged."""
-        known = 0 < tail.seq <= len(self.entries) and self.entries[tail.seq - 1].id == tail
+        known = 0 < tail.seq <= len(self.entries) and self.entries.id_at(tail.seq - 1) == tail
         if not known and tail.seq != 0:
             self._lose("fenced")
             return
@@ -182,7 +179,7 @@ class StreamWriter:
     @property
     def tail(self) -> EntryId:
         """The last entry known to be in the log."""
-        return self.entries[self._next - 1].id if self._next else NO_ENTRY
+        return self.entries.id_at(self._next - 1) if self._next else NO_ENTRY
 
     def _lose(self, status: str) -> None:
         """Note that nothing more can be written."""

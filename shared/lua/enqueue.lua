@@ -1,4 +1,4 @@
--- Queue an arq job unless it is known already, and wake one waiting worker when it is due.
+-- Queue an arq job unless it is known already, and wake one waiting worker with its id when it is due.
 -- KEYS: queue, wake list, the job's data, its in-progress mark, its result
 -- ARGV: job id, serialized job, due (Unix ms; 0 for now), ttl_ms after due, most wakes kept
 -- Returns 1 if queued, 0 if the job was known.
@@ -13,7 +13,7 @@ redis.call('ZADD', KEYS[1], due_ms, ARGV[1])
 -- A job due far ahead must not lose its place because a later one asks for less.
 redis.call('PEXPIRE', KEYS[1], math.max(ttl_ms, redis.call('PTTL', KEYS[1])))
 if due_ms <= now_ms then
-  redis.call('RPUSH', KEYS[2], '')
+  redis.call('RPUSH', KEYS[2], ARGV[1])
   redis.call('LTRIM', KEYS[2], 0, tonumber(ARGV[5]) - 1)
   redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[4]))
 end

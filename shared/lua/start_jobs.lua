@@ -1,22 +1,30 @@
--- Start due arq jobs that nobody runs, the longest due first: each is marked in progress.
+-- Start due arq jobs that nobody runs: those that are named, and more of those that are due longest.
 -- KEYS: queue, wake list
--- ARGV: most to start, prefix of the in-progress marks, how long a mark stands (ms)
+-- ARGV: most to start beside the named ones, prefix of the in-progress marks, how long a mark stands (ms), then names
 -- Returns job id, score, and so on in pairs.
 -- The marks are keys made here: their names come from the queue, which lives on one server and never on a Cluster.
 local page = 100
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local wanted = 2 * tonumber(ARGV[1])
 local started = {}
+local function start(job, due_ms)
+  if redis.call('SET', ARGV[2] .. job, '1', 'NX', 'PX', tonumber(ARGV[3])) then
+    started[#started + 1] = job
+    started[#started + 1] = due_ms
+  end
+end
+for i = 4, #ARGV do
+  local due_ms = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if due_ms and tonumber(due_ms) <= now_ms then start(ARGV[i], due_ms) end
+end
+if ARGV[1] == '0' then return started end
+local wanted = #started + 2 * tonumber(ARGV[1])
 local at = 0
 -- All pages, not just the first: jobs that others have in progress are still in the queue and must hide nobody.
 while #started < wanted do
   local due = redis.call('ZRANGE', KEYS[1], '-inf', now_ms, 'BYSCORE', 'LIMIT', at, page, 'WITHSCORES')
   for i = 1, #due, 2 do
-    if #started < wanted and redis.call('SET', ARGV[2] .. due[i], '1', 'NX', 'PX', tonumber(ARGV[3])) then
-      started[#started + 1] = due[i]
-      started[#started + 1] = due[i + 1]
-    end
+    if #started < wanted then start(due[i], due[i + 1]) end
   end
   if #due < 2 * page then break end
   at = at + page

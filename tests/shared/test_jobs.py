@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from shared import keys
-from shared.jobs import MOST_WAKES, PRODUCE, JobQueue, JobRedis, decode_job, encode_job, wake_workers
+from shared.jobs import ANY_JOB, MOST_WAKES, PRODUCE, JobQueue, JobRedis, decode_job, encode_job, wake_workers
 from shared.offset import new_stream_id
 from shared.redis_client import queue_redis
 from shared.settings import Settings
@@ -94,7 +94,7 @@ async def test_a_deferred_job_wakes_nobody(redis: Redis) -> None:
 
 async def test_wakes_are_bounded(redis: Redis) -> None:
     """While all workers are full the wake list stops growing; the queue itself keeps every job."""
-    await wake_workers(redis, MOST_WAKES + 500, 60_000)
+    await wake_workers(redis, [ANY_JOB] * (MOST_WAKES + 500), 60_000)
     assert await _wakes(redis) == MOST_WAKES
     queue = JobQueue(redis, SETTINGS)
     for _ in range(3):

@@ -24,11 +24,15 @@ NEVER_S = 60.0
 
 
 class Slots:
-    """What a supervisor is to dispatch: it takes streams until its slots are used, and remembers all it was asked."""
+    """What a supervisor is to dispatch: it takes streams until its slots are used, and remembers all it was asked.
 
-    def __init__(self, slots: int = 1000) -> None:
+    Those of several workers share ``claimed``, by which a stream goes to the first who asks, as in the log.
+    """
+
+    def __init__(self, slots: int = 1000, claimed: set[str] | None = None) -> None:
         """Take how many streams may run at once."""
         self.slots = slots
+        self.claimed = claimed
         self.running: set[str] = set()
         self.asked: list[tuple[str, int]] = []
         self.asked_at: dict[str, float] = {}
@@ -43,6 +47,10 @@ class Slots:
         await self.may_answer.wait()
         if isinstance(self.answer, Exception):
             raise self.answer
+        if self.claimed is not None:
+            if stream_id in self.claimed or not self.room():
+                return False
+            self.claimed.add(stream_id)
         if self.answer:
             self.running.add(stream_id)
         return self.answer

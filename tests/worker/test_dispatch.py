@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from shared import keys
-from shared.jobs import PRODUCE, JobQueue, JobRedis
+from shared.jobs import ANY_JOB, PRODUCE, JobQueue, JobRedis, wake_workers
 from shared.offset import new_stream_id
 from shared.redis_client import queue_redis
 from shared.settings import Settings
@@ -90,8 +90,9 @@ async def test_a_job_whose_wake_was_lost_is_found_by_the_poll(redis_url: str, re
 
 
 async def test_12_workers_with_10_slots_start_all_of_118_jobs(redis_url: str, redis: Redis, queue: JobQueue) -> None:
-    """Nobody starves with 2 slots to spare, each job is started once, and full workers stay within their slots."""
-    workers = [Slots(10) for _ in range(12)]
+    """Nobody starves with 2 slots to spare, each stream runs once, and full workers stay within their slots."""
+    claimed = set[str]()
+    workers = [Slots(10, claimed) for _ in range(12)]
     first = await enqueue(queue, 50)
     async with asyncio.TaskGroup() as tasks:
         done = asyncio.Event()
@@ -106,8 +107,7 @@ async def test_12_workers_with_10_slots_start_all_of_118_jobs(redis_url: str, re
         await eventually(lambda: sum(len(slots.running) for slots in workers) == 118, deadline_s=15)
         await drained(redis)
         done.set()
-    asked = [stream_id for slots in workers for stream_id, _ in slots.asked]
-    assert sorted(asked) == sorted(first + rest)
+    assert claimed == {*first, *rest}
     assert max(len(slots.running) for slots in workers) <= 10
 
 
@@ -157,7 +157,10 @@ async def test_a_worker_that_fills_up_while_it_waits_passes_the_wake_on(
 
 
 async def test_a_wake_is_for_one_job(redis_url: str, redis: Redis, queue: JobQueue) -> None:
-    """A burst spreads over the workers that wait, because the first one woken leaves the rest to their wakes."""
+    """A burst spreads over the workers that wait, because the first one woken leaves the rest to their wakes.
+
+    Nor does a job that comes due without a wake, as a retry or cron does, take the wake of another.
+    """
     slots = Slots()
     pool = JobRedis(redis.connection_pool, expires_extra_ms=60_000)
     async with dispatching(redis_url, slots, poll_s=NEVER_S):
@@ -166,10 +169,39 @@ async def test_a_wake_is_for_one_job(redis_url: str, redis: Redis, queue: JobQue
         for _ in range(5):
             await pool.enqueue_job(PRODUCE, new_stream_id(), 1, _defer_until=due)
         await eventually(lambda: datetime.now(UTC) > due)
-        await enqueue(queue, 1)
+        (woken,) = await enqueue(queue, 1)
         await eventually(lambda: bool(slots.running))
         await eventually(lambda: _jobs_left(redis, 5))
-    assert len(slots.running) == 1
+    assert slots.running == {woken}
+
+
+async def test_a_wake_of_no_known_job_starts_the_longest_due_and_one_of_a_job_that_is_over_none(
+    redis_url: str, redis: Redis, queue: JobQueue
+) -> None:
+    """A worker that is stopped gives back a wake that it could not read; a poll leaves those of its jobs behind."""
+    slots = Slots()
+    pool = JobRedis(redis.connection_pool, expires_extra_ms=60_000)
+    async with dispatching(redis_url, slots, poll_s=NEVER_S):
+        (over,) = await enqueue(queue, 1)
+        await eventually(lambda: slots.running == {over})
+        await drained(redis)
+        await idle_in_blmpop(redis)
+        due = datetime.now(UTC)
+        waiting = [new_stream_id() for _ in range(3)]
+        for number, stream_id in enumerate(waiting, 1):
+            await pool.enqueue_job(
+                PRODUCE,
+                stream_id,
+                1,
+                _job_id=f"{stream_id}:1",
+                _defer_until=due + timedelta(milliseconds=10 * number),
+            )
+        await eventually(lambda: datetime.now(UTC) > due + timedelta(milliseconds=40))
+        await wake_workers(redis, [f"{over}:1".encode(), b"\xff", ANY_JOB], 60_000)
+        await eventually(lambda: waiting[0] in slots.running)
+        await eventually(lambda: _jobs_left(redis, 2))
+        await idle_in_blmpop(redis)
+    assert slots.running == {over, waiting[0]}
 
 
 async def _jobs_left(redis: Redis, count: int) -> bool:
