@@ -15,6 +15,7 @@ from typing import Any, cast
 import structlog
 from arq.cron import CronJob, cron
 from arq.typing import WorkerCoroutine
+from redis.exceptions import RedisError
 
 from shared.metrics import REAPED
 from shared.stream_log import Place
@@ -49,8 +50,11 @@ class Reaper:
         return found
 
     async def _run(self, _ctx: dict[Any, Any]) -> None:
-        """Be the body of the cron job."""
-        await self.reap()
+        """Be the body of the cron job. What a Redis that is away keeps it from finding, the next pass finds."""
+        try:
+            await self.reap()
+        except (RedisError, OSError) as error:
+            log.warning("reaper.redis_lost", error=type(error).__name__)
 
     async def _offer_orphans(self, stream_ids: list[str]) -> int:
         """Give those of the streams that need one a lease that has run out."""

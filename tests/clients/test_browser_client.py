@@ -98,7 +98,7 @@ async def test_what_is_told_again_is_not_given_out_again(node: Node, far: FarRel
 async def test_a_start_that_nobody_answers_is_repeated_under_its_key(node: Node, far: FarRelay) -> None:
     """Silence, a refusal for now, and a connection cut before the first byte: one key, and one answer."""
     far.replies.extend((mute, refuse(503, "overloaded", retryable=True)))
-    reading = await _read(node, far, timeouts={"firstByteMs": 300}, key="secret")
+    reading = await _read(node, far, timeouts={"firstByteMs": 1000}, key="secret")
     assert reading["told"] == far.events
     assert [asked.method for asked in far.asked] == ["POST"] * 3
     assert len({asked.headers["Idempotency-Key"] for asked in far.asked}) == 1
@@ -223,7 +223,7 @@ async def test_a_goodbye_of_the_relay_is_no_event(node: Node, far: FarRelay) -> 
 async def test_silence_is_noticed_and_the_stream_resumed(node: Node, far: FarRelay) -> None:
     """No first byte, and none in the middle; a heartbeat is no silence."""
     far.replies.extend((mute, hang(len(far.body()) - 150)))
-    reading = await _read(node, far, timeouts={"firstByteMs": 200, "idleMs": 200})
+    reading = await _read(node, far, timeouts={"firstByteMs": 1000, "idleMs": 1000})
     assert reading["told"] == far.events
     assert len(far.asked) == 3
     assert reading["phases"] == ["connecting", "waiting", *["connecting", "open", "waiting"], "connecting", "open"]
@@ -233,9 +233,9 @@ async def test_the_time_for_all_of_it_is_bounded(node: Node, far: FarRelay) -> N
     """Heartbeats keep the connection, and ``totalMs`` ends the reading: the answer goes on."""
     far.replies.append(beat)
     began_s = time.monotonic()
-    reading = await _read(node, far, timeouts={"idleMs": 200, "totalMs": 700})
+    reading = await _read(node, far, timeouts={"idleMs": 1000, "totalMs": 2500})
     assert reading["error"]["code"] == "client_timeout"
-    assert time.monotonic() - began_s > 0.7
+    assert time.monotonic() - began_s > 2.5
     assert len(far.asked) == 1
     far.replies.extend([refuse(503, "overloaded", retryable=True, retry_after_s=2)] * 9)
     assert (await _read(node, far, timeouts={"totalMs": 500}))["error"]["code"] == "client_timeout"

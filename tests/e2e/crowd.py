@@ -149,7 +149,8 @@ class Crowd:
             offsets = follower.since_fork
             assert offsets == sorted(set(offsets)), follower.stream_id
             assert [end["status"] for end in follower.kinds("end")] == ["completed"], follower.stream_id
-            assert attempts in (None, len(follower.kinds("attempt"))), follower.stream_id
+            made = follower.kinds("attempt")
+            assert attempts in (None, len(made)), (follower.stream_id, made)
 
 
 async def watched_worker(start: Callable[..., Service], env: Mapping[str, str]) -> tuple[Service, int]:

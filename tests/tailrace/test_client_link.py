@@ -96,7 +96,7 @@ async def test_events_sent_twice_are_given_out_once(client: Client, relay: FarRe
 async def test_a_silent_connection_is_taken_for_dead(relay: FarRelay, notes: list[Reconnect]) -> None:
     """After ``idle_s`` without even a heartbeat the stream is resumed."""
     relay.replies.append(hang(len(PREAMBLE) + 200))
-    async with Client(relay.url, timeouts=Timeouts(idle_s=0.1), on_reconnect=notes.append) as client:
+    async with Client(relay.url, timeouts=Timeouts(idle_s=0.5), on_reconnect=notes.append) as client:
         assert await read(client.stream("Hi")) == relay.events
     assert "silent" in notes[0].reason
     await asyncio.wait_for(relay.gone.wait(), 5)
@@ -105,7 +105,7 @@ async def test_a_silent_connection_is_taken_for_dead(relay: FarRelay, notes: lis
 async def test_heartbeats_keep_a_connection_alive(relay: FarRelay, notes: list[Reconnect]) -> None:
     """A queued stream sends nothing else, for as long as it takes."""
     relay.replies.append(beat)
-    async with Client(relay.url, timeouts=Timeouts(idle_s=0.5, total_s=1.2), on_reconnect=notes.append) as client:
+    async with Client(relay.url, timeouts=Timeouts(idle_s=1.0, total_s=2.5), on_reconnect=notes.append) as client:
         with pytest.raises(AnswerTimeoutError):
             await read(client.stream("Hi"))
     assert notes == []
@@ -114,7 +114,7 @@ async def test_heartbeats_keep_a_connection_alive(relay: FarRelay, notes: list[R
 async def test_a_relay_that_never_answers_runs_into_the_first_byte_timeout(relay: FarRelay) -> None:
     """And the start is tried again under its key."""
     relay.replies.append(mute)
-    async with Client(relay.url, timeouts=Timeouts(first_byte_s=0.1)) as client:
+    async with Client(relay.url, timeouts=Timeouts(first_byte_s=1.0)) as client:
         assert await read(client.stream("Hi")) == relay.events
     assert relay.asked[0].headers["Idempotency-Key"] == relay.asked[1].headers["Idempotency-Key"]
 

@@ -373,12 +373,12 @@ async def test_pings_do_not_stand_for_the_first_token(case: Case, server: Messag
 
 async def test_pings_are_signs_of_life_in_an_answer(case: Case, server: MessagesServer) -> None:
     """A silent model whose server pings, if only by comments, is at work."""
-    provider = case.make(server.base_url, replace(PATIENT, idle_s=0.25))
+    provider = case.make(server.base_url, replace(PATIENT, idle_s=0.5))
     script = Script()
     server.say(replace(script, stall_at=case.place(script, 3), stall_pings_s=0.05))
     reading = asyncio.create_task(told(provider, case.call))
     started = asyncio.get_running_loop().time()
-    await eventually(lambda: asyncio.get_running_loop().time() > started + 0.6)
+    await eventually(lambda: asyncio.get_running_loop().time() > started + 1.2)
     assert not reading.done()
     reading.cancel()
     await asyncio.wait([reading])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from shared import keys
 from shared.events import EndEvent
 from shared.settings import Settings
+from tests.conftest import StartRedis
 from tests.core.system import System, working
 
 
@@ -24,6 +26,17 @@ async def test_a_stream_whose_job_and_lease_were_lost_is_found_and_produced(redi
         assert await worker.reaper.reap() == 1
         assert (await system.ended(lost)).status == "completed"
         assert await worker.reaper.reap() == 0
+
+
+async def test_a_redis_that_is_away_costs_a_pass_and_is_told_in_a_line(redis_server: StartRedis) -> None:
+    """Not in a traceback, which arq would make of whatever ends a cron job."""
+    server = redis_server()
+    async with working(settings(server.url)) as worker:
+        server.kill()
+        with capture_logs() as logged:
+            await worker.reaper.cron_job().coroutine({})
+        assert [line["event"] for line in logged if line["event"].startswith("reaper")] == ["reaper.redis_lost"]
+        server.restart()
 
 
 async def test_streams_that_need_nobody_are_left_alone(redis: Redis, redis_url: str) -> None:
