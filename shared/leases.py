@@ -53,7 +53,8 @@ class Leases:
         """Take up to ``most`` streams nobody holds, each for one lease, so that one worker at a time tries.
 
         None when Redis gets to it late: it has stood still, and those who are alive have not been able to renew. The
-        first call takes nothing either, since it is what tells Redis's time.
+        first call takes nothing either, since it is what tells Redis's time. Raises ``RedisError`` wherever a renewal
+        is refused, also where there is nothing to take, or 0 were asked for.
         """
         until_ms = round(max(time.monotonic() * 1000 + self._clock_ahead_ms + self._lease_ms / 4, 0))
         arguments = (self._lease_ms, self._ttl_ms, most, until_ms)

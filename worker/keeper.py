@@ -111,8 +111,10 @@ class Keeper:
         if not running and self._is_late():
             await self._renew()  # as its own loop does, which may be at rest
         room = self._supervisor.room()
-        if room and not self._is_late() and time.monotonic() > self._patient_until_s:
-            await self._take_over(min(room, _MOST_TAKEN))
+        if room and not self._is_late():
+            # The patient look as well: patience begins anew for as long as Redis refuses what others must write.
+            patient = time.monotonic() <= self._patient_until_s
+            await self._take_over(0 if patient else min(room, _MOST_TAKEN))
         now_s = time.monotonic()
         quiet_s = now_s - self._tick_s
         quiet = [one.writer for one in running.values() if one.writer.entries and one.writer.settled_s < quiet_s]

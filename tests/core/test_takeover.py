@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from shared import keys
@@ -15,7 +16,7 @@ from shared.offset import new_stream_id
 from shared.settings import Settings
 from tests.conftest import StartRedis
 from tests.core.system import System, working
-from tests.support import eventually
+from tests.support import eventually, free_port
 from worker.keeper import Keeper
 
 
@@ -166,6 +167,41 @@ async def test_nobody_is_taken_over_right_after_redis_has_stalled(redis_server: 
             await eventually(lambda: worker.supervisor.running or worker.supervisor.lingering)
             assert asyncio.get_running_loop().time() - resumed_s > 0.9
             await system.ended(stream_id)
+
+
+@pytest.mark.parametrize("how", ["full", "read-only"])
+async def test_nobody_is_taken_over_right_after_redis_has_refused_writes(redis_server: StartRedis, how: str) -> None:
+    """Whoever is alive could not renew its leases meanwhile, and gets a full lease to do so, whenever that ends."""
+    server = redis_server()
+    async with Redis.from_url(server.url) as client:
+        system = System(client, settings(server.url, lease_s=0.8, redis_timeout_s=1.0))
+        async with working(system.settings) as worker:
+            supervisor = worker.supervisor
+            for refused_s in (1.9, 2.2, 2.5):
+                stream_id = await system.lose_job(tokens=2)
+                await system.leases.renew([stream_id])
+                await _refuse_writes(client, how)
+                await eventually(_passed(refused_s))
+                await _take_writes(client, how)
+                taken_s = asyncio.get_running_loop().time()
+                await eventually(lambda one=stream_id: one in {*supervisor.running, *supervisor.lingering})
+                assert asyncio.get_running_loop().time() - taken_s > 0.7
+                await system.ended(stream_id)
+
+
+async def _refuse_writes(redis: Redis, how: str) -> None:
+    """Have Redis refuse every write: it has no memory left, or is a replica for the time being."""
+    if how == "full":
+        await redis.config_set("maxmemory", "1")
+    else:
+        await redis.execute_command("REPLICAOF", "127.0.0.1", str(free_port()))
+
+
+async def _take_writes(redis: Redis, how: str) -> None:
+    if how == "full":
+        await redis.config_set("maxmemory", "0")
+    else:
+        await redis.execute_command("REPLICAOF", "NO", "ONE")
 
 
 def _passed(seconds: float) -> Callable[[], bool]:
