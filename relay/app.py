@@ -115,7 +115,7 @@ class Relay:
             if warning:
                 log.warning("relay.redis_settings", warning=warning)
         self._background = [
-            asyncio.create_task(self.services.hub.run(), name="relay.live.hub"),
+            asyncio.create_task(self.services.hub.run(), name="relay.hub"),
             asyncio.create_task(self.services.viewers.run(), name="relay.viewers"),
             asyncio.create_task(self.services.health.run(), name="relay.health"),
         ]

@@ -66,7 +66,7 @@ class Dispatcher:
         self._begun: dict[str, asyncio.Task[bool]] = {}
         """What has been asked for already, by job."""
         self._orphans: set[asyncio.Task[bool]] = set()
-        """The same, of jobs that arq could not run."""
+        """The same, of jobs that are not run here: arq could not, or another worker does, or they are over."""
         self._picking: asyncio.Task[None] | None = None
         self._blocked = False
         self._cancelled = False
@@ -85,6 +85,8 @@ class Dispatcher:
             async with asyncio.TaskGroup() as jobs:
                 self._worker.tasks_in(jobs, self._begin, self._end)
                 await self._run_picking()
+            if self._orphans:
+                await asyncio.wait(self._orphans)
         finally:
             self._stopped.set()
             await end_tasks(self._orphans)
@@ -127,6 +129,8 @@ class Dispatcher:
         log.warning("dispatch.jobs_cancelled", jobs=self._worker.in_flight)
         self._cancelled = True
         self._worker.cancel_all()
+        for begun in self._orphans:
+            begun.cancel()
         await _set_within(self._stopped, deadline_s)
 
     # Picking
@@ -228,7 +232,7 @@ class Dispatcher:
         self.nudge()
 
     def _let_be(self, job_id: str) -> None:
-        """Leave alone what was begun for a job that arq has not run: its claim may be made."""
+        """Leave alone what was begun for a job that is not run here: its claim may be made."""
         begun = self._begun.pop(job_id, None)
         if begun is not None:
             self._orphans.add(begun)
@@ -237,8 +241,12 @@ class Dispatcher:
                 begun.cancel()
 
     def _forget(self, begun: asyncio.Task[bool]) -> None:
-        """Drop what became of it: if it has failed, its job is tried again, and at last its lease runs out."""
+        """Drop what became of it: if it has failed, its job is tried again, and at last its lease runs out.
+
+        It has counted as a slot meanwhile, which may have been the last.
+        """
         self._orphans.discard(begun)
+        self.nudge()
         if not begun.cancelled():
             begun.exception()
 

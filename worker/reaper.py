@@ -43,14 +43,15 @@ class Reaper:
         """Offer the orphans among the next records; return how many there were. Raises ``RedisError``."""
         found = 0
         for _ in range(_MOST_SCANNED // _SCANNED_AT_ONCE):
-            self._place, stream_ids = await self._parts.log.scan(self._place, _SCANNED_AT_ONCE)
+            place, stream_ids = await self._parts.log.scan(self._place, _SCANNED_AT_ONCE)
             found += await self._offer_orphans(stream_ids)
+            self._place = place
             if self._place == Place():
                 break
         return found
 
     async def _run(self, _ctx: dict[Any, Any]) -> None:
-        """Be the body of the cron job. What a Redis that is away keeps it from finding, the next pass finds."""
+        """Be the body of the cron job. Where a Redis that is away has ended a pass, the next one goes on."""
         try:
             await self.reap()
         except (RedisError, OSError) as error:

@@ -85,9 +85,10 @@ class ShortJobs(Worker):
             self.tasks[job_id] = task
             task.add_done_callback(partial(self._forget, job_id))
 
-    def _forget(self, job_id: str, _task: asyncio.Task[None]) -> None:
-        self.tasks.pop(job_id, None)
-        self._ended(job_id)
+    def _forget(self, job_id: str, task: asyncio.Task[None]) -> None:
+        if self.tasks.get(job_id) is task:  # a job that was asked for again may have begun already
+            del self.tasks[job_id]
+            self._ended(job_id)
 
     async def run_job(self, job_id: str, score: int) -> None:
         """Run one job to its end as arq does. Raises nothing: a job must not end a worker that runs other streams.

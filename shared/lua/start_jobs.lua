@@ -11,6 +11,7 @@ local function start(job, due_ms)
   if redis.call('SET', ARGV[2] .. job, '1', 'NX', 'PX', tonumber(ARGV[3])) then
     started[#started + 1] = job
     started[#started + 1] = due_ms
+    return true
   end
 end
 for i = 4, #ARGV do
@@ -24,11 +25,12 @@ local at = 0
 while #started < wanted do
   local due = redis.call('ZRANGE', KEYS[1], '-inf', now_ms, 'BYSCORE', 'LIMIT', at, page, 'WITHSCORES')
   for i = 1, #due, 2 do
-    if #started < wanted then start(due[i], due[i + 1]) end
+    -- Its wake would lead nobody to a job any more.
+    if #started < wanted and start(due[i], due[i + 1]) then redis.call('LREM', KEYS[2], 1, due[i]) end
   end
   if #due < 2 * page then break end
   at = at + page
 end
--- Every due job runs: the wakes left over are for jobs that polls have started. Not when idle, to cost nothing then.
+-- Every due job runs: the wakes left over, whosever they are, lead to none. Not when idle, to cost nothing then.
 if #started > 0 and #started < wanted then redis.call('DEL', KEYS[2]) end
 return started

@@ -1,14 +1,14 @@
 -- Take streams whose lease has run out, the longest overdue first, each for one lease.
 -- KEYS: leases
--- ARGV: lease_ms, ttl_ms, most to take (0 only looks), the time after which nothing may be taken any more: the command has waited for
---       a server that stood still, as have those that renew
+-- ARGV: lease_ms, ttl_ms, most to take (0 only looks), the time after which nothing may be taken any more: the command
+--       has waited for a server that stood still, as have those that renew
 -- Returns the time in ms and then: stream id, "handed_over" or "lease_expired", and so on in pairs; or "none" when
 --         there are no leases at all.
 local time = redis.call('TIME')
 local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-if now_ms > tonumber(ARGV[4]) then return {now_ms} end
 -- Changes nothing, but is refused where a renewal is: by a full server, or one that is a replica for the time being.
 redis.call('ZADD', KEYS[1], 'XX', 0, '')
+if now_ms > tonumber(ARGV[4]) then return {now_ms} end
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[3]))
 local taken = {now_ms}
 for i = 1, #due, 2 do

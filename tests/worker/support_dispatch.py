@@ -34,6 +34,7 @@ class Slots:
         self.slots = slots
         self.claimed = claimed
         self.running: set[str] = set()
+        self.answering = 0
         self.asked: list[tuple[str, int]] = []
         self.asked_at: dict[str, float] = {}
         self.answer: bool | Exception = True
@@ -44,11 +45,19 @@ class Slots:
         """Wait until ``may_answer``, then answer or raise ``answer``."""
         self.asked_at.setdefault(stream_id, asyncio.get_running_loop().time())
         self.asked.append((stream_id, attempt))
-        await self.may_answer.wait()
+        self.answering += 1
+        try:
+            await self.may_answer.wait()
+            return self._answer(stream_id)
+        finally:
+            self.answering -= 1
+
+    def _answer(self, stream_id: str) -> bool:
+        """Take the stream, if it is to be had."""
         if isinstance(self.answer, Exception):
             raise self.answer
         if self.claimed is not None:
-            if stream_id in self.claimed or not self.room():
+            if stream_id in self.claimed:
                 return False
             self.claimed.add(stream_id)
         if self.answer:
@@ -58,6 +67,14 @@ class Slots:
     def room(self) -> int:
         """Return the slots nobody uses."""
         return self.slots - len(self.running)
+
+
+class ClaimingSlots(Slots):
+    """The same, which counts a stream that is being asked for, as a supervisor does."""
+
+    def room(self) -> int:
+        """Return the slots nobody uses or is about to use."""
+        return super().room() - self.answering
 
 
 @asynccontextmanager

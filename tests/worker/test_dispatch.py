@@ -17,7 +17,16 @@ from shared.offset import new_stream_id
 from shared.redis_client import queue_redis
 from shared.settings import Settings
 from tests.support import eventually
-from tests.worker.support_dispatch import NEVER_S, Slots, dispatching, drained, enqueue, idle_in_blmpop, started
+from tests.worker.support_dispatch import (
+    NEVER_S,
+    ClaimingSlots,
+    Slots,
+    dispatching,
+    drained,
+    enqueue,
+    idle_in_blmpop,
+    started,
+)
 from worker.dispatch import Dispatcher
 
 
@@ -108,6 +117,7 @@ async def test_12_workers_with_10_slots_start_all_of_118_jobs(redis_url: str, re
         await drained(redis)
         done.set()
     assert claimed == {*first, *rest}
+    assert sum(len(slots.asked) for slots in workers) <= 118 * 1.5, "nearly all are asked for once"
     assert max(len(slots.running) for slots in workers) <= 10
 
 
@@ -173,6 +183,48 @@ async def test_a_wake_is_for_one_job(redis_url: str, redis: Redis, queue: JobQue
         await eventually(lambda: bool(slots.running))
         await eventually(lambda: _jobs_left(redis, 5))
     assert slots.running == {woken}
+
+
+async def test_a_worker_with_one_slot_is_not_deaf_after_a_wake_that_leads_nowhere(
+    redis_url: str, redis: Redis, queue: JobQueue
+) -> None:
+    """While its stream was asked for, in vain, the slot was taken: the next wake must not wait for a poll."""
+    over = new_stream_id()
+    slots = ClaimingSlots(1, claimed={over})
+    async with dispatching(redis_url, slots, poll_s=NEVER_S):
+        await idle_in_blmpop(redis)
+        slots.may_answer.clear()
+        await wake_workers(redis, [f"{over}:1".encode()], 60_000)
+        await eventually(lambda: slots.asked == [(over, 1)])
+        (stream_id,) = await enqueue(queue, 1)
+        slots.may_answer.set()
+        await eventually(lambda: slots.running == {stream_id})
+
+
+async def test_a_job_that_a_poll_starts_leaves_no_wake_behind(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """Nobody must be led nowhere by it, nor may it use up the room for wakes while all workers are full."""
+    slots = Slots(2)
+    waiting = await enqueue(queue, 4)
+    async with dispatching(redis_url, slots, poll_s=NEVER_S):
+        await eventually(lambda: slots.running == set(waiting[:2]))
+        left = await redis.execute_command("LRANGE", keys.WAKE, 0, -1)
+        assert left == [f"{stream_id}:1".encode() for stream_id in waiting[2:]]
+
+
+async def test_a_stop_lets_a_claim_end_whose_job_another_worker_has(redis_url: str, redis: Redis) -> None:
+    """It may be granted: cut in two, the stream would wait for its lease."""
+    slots, stream_id = Slots(), new_stream_id()
+    slots.may_answer.clear()
+    async with dispatching(redis_url, slots, poll_s=NEVER_S) as dispatcher:
+        await idle_in_blmpop(redis)
+        await wake_workers(redis, [f"{stream_id}:1".encode()], 60_000)
+        await eventually(lambda: slots.asked == [(stream_id, 1)])
+        async with asyncio.TaskGroup() as tasks:
+            stop = tasks.create_task(dispatcher.stop(10))
+            await idle_in_blmpop(redis, workers=0)
+            assert not stop.done()
+            slots.may_answer.set()
+        assert slots.running == {stream_id}
 
 
 async def test_a_wake_of_no_known_job_starts_the_longest_due_and_one_of_a_job_that_is_over_none(

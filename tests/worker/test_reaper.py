@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+from pydantic import SecretStr
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from shared import keys
@@ -36,6 +39,29 @@ async def test_a_redis_that_is_away_costs_a_pass_and_is_told_in_a_line(redis_ser
         with capture_logs() as logged:
             await worker.reaper.cron_job().coroutine({})
         assert [line["event"] for line in logged if line["event"].startswith("reaper")] == ["reaper.redis_lost"]
+        server.restart()
+
+
+async def test_a_pass_that_the_queue_ends_goes_on_where_it_was(
+    redis: Redis, redis_url: str, redis_server: StartRedis
+) -> None:
+    """The streams' Redis answers, the queue's does not: what was scanned and not offered is scanned once more."""
+    server = redis_server()
+    apart = settings(server.url).model_copy(update={"streams_url": SecretStr(redis_url)})
+    async with Redis.from_url(server.url) as queue, working(apart) as worker:
+        system = System(queue, apart, redis)
+        await system.start(tokens=1, first_token_ms=60_000)
+        async with redis.pipeline(transaction=False) as pipe:
+            for number in range(3000):
+                pipe.set(f"other:{number}", b"", ex=60)
+            await pipe.execute()
+        server.kill()
+        with pytest.raises(RedisError):
+            await worker.reaper.reap()
+        at = worker.reaper._place
+        with pytest.raises(RedisError):
+            await worker.reaper.reap()
+        assert worker.reaper._place == at
         server.restart()
 
 
