@@ -149,7 +149,7 @@ class Teller:
         for fed in self._fold.feed(entry):
             if isinstance(fed.event, ResetEvent):
                 frames += self._reset(fed, fed.event.keep_blocks)
-            elif self._withheld(fed.event):
+            elif self._ahead and self._withheld(fed.event):
                 frames += self._filler(fed)
             else:
                 block = _block_of(fed.event)
@@ -157,7 +157,7 @@ class Teller:
                     self._blocks.add(block)
                 frames += self._fresh(fed)
             self.ended = self.ended or isinstance(fed.event, EndEvent)
-            if frames and self._void():
+            if self._ahead and frames and self._void():
                 return self.fail(DiscardedError(_DISCARDED, stream_id=self._stream_id))
             if self.ended:
                 break
@@ -219,6 +219,8 @@ class Teller:
     def _fresh(self, fed: Fed) -> list[Frame]:
         """Return what the reader did not have."""
         offset, number = fed.mark.place.offset, fed.mark.number
+        if self._told:  # so is all that follows
+            return [Frame(event, Place(offset, part)) for part, event in enumerate(fed.wire or ())]
         marks = [Mark(Place(offset, part), number + part) for part in range(len(fed.wire or ()))]
         return [
             Frame(event, mark.place)

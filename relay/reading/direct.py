@@ -1,9 +1,9 @@
 """Direct delivery: whoever hears a live entry writes it to the readers that keep up, without waking their tasks.
 
 To wake a reader's task costs more than the write itself. So while the task of an SSE reader waits for the next entry,
-and that is the very one that comes, its bytes go to the socket at once; they are made once for all readers. Whatever is
-not that plain goes through the inbox to the task: a gap, a fork, the end, a large entry, the rest of a burst, and all
-for a client that has not taken what was written before, or has gone.
+and that is the very one that comes, its bytes go to the socket at once. Whatever is not that plain goes through the
+inbox to the task: a gap, a fork, the end, a large entry, the rest of a burst, and all for a client that has not taken
+what was written before, or has gone.
 """
 
 from __future__ import annotations
@@ -12,51 +12,53 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from relay.reading import native
+import msgspec
+import structlog
+
 from relay.reading.subscription import Piece
+from relay.reading.voice import Voice
 from shared.entry import Entry
+
+log = structlog.get_logger()
 
 _MOST_BYTES = 4096
 """More is written by the reader's task, piece by piece, as the client takes it."""
-_AS_IT_IS = "native, direct"
-_AS_A_CHUNK = "native, direct, a chunk of HTTP/1.1"
+
+_UNREADABLE = (AssertionError, LookupError, TypeError, ValueError, msgspec.MsgspecError)
+"""What a dialect may raise at an entry that makes no sense."""
 
 
 class DirectWriter:
-    """One native SSE reader's socket, for whoever hears an entry while the reader's task waits for it."""
+    """One SSE reader's socket, for whoever hears an entry while the reader's task waits for it."""
 
-    __slots__ = ("_kind", "_stalled", "_stream_id", "_transport", "wrote_s")
+    __slots__ = ("_chunked", "_transport", "_voice", "_wake", "wrote_s")
 
-    def __init__(
-        self, stream_id: str, transport: asyncio.Transport, stalled: Callable[[], None], *, chunked: bool
-    ) -> None:
-        """Write to ``transport``; call ``stalled`` when the kernel has not taken all, which must then be waited for."""
-        self._stream_id = stream_id
+    def __init__(self, voice: Voice, transport: asyncio.Transport, wake: Callable[[], None], *, chunked: bool) -> None:
+        """Write to ``transport`` what ``voice`` makes of each entry.
+
+        ``wake`` is called when the kernel has not taken all of it, which must then be waited for, and when the answer
+        has ended with it.
+        """
+        self._voice = voice
         self._transport = transport
-        self._stalled = stalled
-        self._kind = _AS_A_CHUNK if chunked else _AS_IT_IS
+        self._wake = wake
+        self._chunked = chunked
         self.wrote_s = time.monotonic()
         """When it last wrote, on the monotonic clock."""
 
     def write(self, entry: Entry) -> bool:
         """Write the entry, if that can be done at once; else do nothing and return False."""
         transport = self._transport
-        if transport.is_closing() or transport.get_write_buffer_size():
+        if transport.is_closing() or transport.get_write_buffer_size() or len(entry.blob) > _MOST_BYTES:
             return False
-        data = entry.frames(self._kind)
-        if data is None:
-            data = entry.keep_frames(self._kind, self._render(entry))
-        if not data:
+        try:
+            frames = self._voice.frames([Piece(entry)])
+        except _UNREADABLE:  # an entry of no writer of ours: it ends its reader's task, not whoever hears for all
+            log.exception("connection.defect", entry=str(entry.id))
             return False
-        transport.write(data)
-        self.wrote_s = time.monotonic()
-        if transport.get_write_buffer_size():
-            self._stalled()
+        if frames:
+            transport.write(b"%x\r\n%b\r\n" % (len(frames), frames) if self._chunked else frames)
+            self.wrote_s = time.monotonic()
+        if self._voice.ended or transport.get_write_buffer_size():
+            self._wake()
         return True
-
-    def _render(self, entry: Entry) -> bytes:
-        """Return what is written of an entry; nothing where it is too much."""
-        frames = native.sse_frames(self._stream_id, [Piece(entry)])
-        if len(frames) > _MOST_BYTES:
-            return b""
-        return b"%x\r\n%b\r\n" % (len(frames), frames) if self._kind == _AS_A_CHUNK else frames

@@ -90,7 +90,7 @@ class SseWriter:
             if frames:
                 subscription.pace(keeps_up=await self._write(frames))
                 del frames  # nor these, while nothing comes
-                if self._direct is None and self._voice.direct and clock.done:
+                if self._direct is None and clock.done:
                     self._go_direct(subscription)
             elif self._unsent_bytes():  # of what was written directly
                 await self._drain()
@@ -107,7 +107,7 @@ class SseWriter:
         transport = self._request.transport
         if transport is not None:
             chunked = self._writer.chunked
-            self._direct = DirectWriter(subscription.stream_id, transport, subscription.poke, chunked=chunked)
+            self._direct = DirectWriter(self._voice, transport, subscription.poke, chunked=chunked)
             subscription.deliver_directly(self._direct.write)
 
     def _last_write_s(self) -> float:

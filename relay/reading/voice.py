@@ -21,8 +21,6 @@ class Voice(Protocol):
     """Whether a reader who must leave in the middle is cut off, not told goodbye."""
     alive: bytes
     """A sign of life: a comment."""
-    direct: bool
-    """Whether an entry is told by its native frames, whoever reads it and whatever was told before."""
 
     def opening(self, retry_ms: int) -> bytes:
         """Return what an answer opens with, before there is any event; ``retry_ms`` is when to come back."""
@@ -47,7 +45,6 @@ class NativeVoice:
 
     cut = False
     alive = b": ka\n\n"
-    direct = True
 
     __slots__ = ("_subscription",)
 
@@ -82,7 +79,6 @@ class DialectVoice:
     """
 
     alive = b": ka\n"
-    direct = False
 
     def __init__(self, stream_id: str, dialect: Dialect, had: Had = NOTHING, past: Past | None = None) -> None:
         """Speak to a reader who had ``had`` and came when the log held ``past``."""

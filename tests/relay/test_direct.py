@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
+from relay.dialects.registry import DIALECTS
+from relay.live.hub import Hub
 from relay.reading import native
 from relay.reading.direct import DirectWriter
 from relay.reading.subscription import Batch, Piece, Subscription
+from relay.reading.voice import DialectVoice, NativeVoice, Voice
 from shared.entry import Entry, encode_blob
-from shared.events import DeltaEvent
+from shared.events import (
+    AttemptEvent,
+    BlockStartEvent,
+    BlockStopEvent,
+    DeltaEvent,
+    Event,
+    ResetEvent,
+    StartEvent,
+    StepEvent,
+    Usage,
+    UsageEvent,
+)
 from shared.offset import START, EntryId, new_stream_id
 from shared.settings import Settings
 from shared.stream_log import StreamLog
@@ -23,6 +38,7 @@ from tests.support import eventually
 
 SETTINGS = Settings(quiet_check_s=300, heartbeat_s=100, viewer_lease_s=200)
 """Nothing but what comes live wakes anybody."""
+STREAM_ID = new_stream_id()
 
 
 @dataclass
@@ -31,11 +47,11 @@ class Wire:
 
     transport: asyncio.Transport
     client: socket.socket
-    stalls: list[None] = field(default_factory=list)
+    wakes: list[None] = field(default_factory=list)
 
-    def writer(self, stream_id: str, *, chunked: bool = False) -> DirectWriter:
+    def writer(self, voice: Voice, *, chunked: bool = False) -> DirectWriter:
         """Return a writer to the client."""
-        return DirectWriter(stream_id, self.transport, lambda: self.stalls.append(None), chunked=chunked)
+        return DirectWriter(voice, self.transport, lambda: self.wakes.append(None), chunked=chunked)
 
     def received(self) -> bytes:
         """Return what has come to the client since the last look."""
@@ -57,6 +73,13 @@ async def wire() -> AsyncIterator[Wire]:
     theirs.close()
 
 
+@pytest.fixture
+def voice(redis: Redis) -> NativeVoice:
+    """Give the native dialect's voice of some stream."""
+    stream_log = StreamLog(redis, SETTINGS)
+    return NativeVoice(Subscription(Hub(redis, stream_log, SETTINGS), stream_log, STREAM_ID, START, 100))
+
+
 def entry(seq: int, *texts: str) -> Entry:
     """Return an entry of deltas."""
     return Entry(EntryId(1, seq), encode_blob([DeltaEvent(0, text=text) for text in texts], 3))
@@ -74,7 +97,7 @@ async def test_a_reader_that_keeps_up_is_written_to_without_being_woken(redis: R
     ):
         while subscription.offset.entry.seq < 2:
             await subscription.read()
-        subscription.deliver_directly(wire.writer(writer.stream_id).write)
+        subscription.deliver_directly(wire.writer(NativeVoice(subscription)).write)
         reading: asyncio.Task[Batch] = asyncio.create_task(subscription.read())
         told = b""
         for _ in range(20):
@@ -112,35 +135,80 @@ async def test_a_burst_goes_through_the_task(redis: Redis) -> None:
     assert [line for _, line in reader.had[:-1]] == [line for one in writer.entries for line in one.lines]
 
 
-async def test_chunks_are_those_of_http(wire: Wire) -> None:
+async def test_chunks_are_those_of_http(wire: Wire, voice: NativeVoice) -> None:
     """Each entry is one chunk, with its length before it, where the answer is sent in chunks."""
-    stream_id = new_stream_id()
     one = entry(3, "a", "b")
-    assert wire.writer(stream_id, chunked=True).write(one)
+    assert wire.writer(voice, chunked=True).write(one)
     await eventually(lambda: bool(wire.client.recv(1, socket.MSG_PEEK)))
     size, _, rest = wire.received().partition(b"\r\n")
-    frames = native.sse_frames(stream_id, [Piece(one)])
+    frames = native.sse_frames(STREAM_ID, [Piece(one)])
     assert rest == frames + b"\r\n"
     assert int(size, 16) == len(frames)
 
 
-async def test_a_large_entry_is_left_to_the_task(wire: Wire) -> None:
+async def test_a_large_entry_is_left_to_the_task(wire: Wire, voice: NativeVoice) -> None:
     """The task writes it piece by piece, so that a client which does not read makes nobody hold it."""
-    direct = wire.writer(new_stream_id())
+    direct = wire.writer(voice)
     assert not direct.write(entry(3, "x" * 5000))
     assert wire.received() == b""
     assert direct.write(entry(3, "x" * 3000))
 
 
-async def test_nothing_is_written_while_anything_is_unsent_or_to_a_closed_connection(wire: Wire) -> None:
+async def test_nothing_is_written_while_anything_is_unsent_or_to_a_closed_connection(
+    wire: Wire, voice: NativeVoice
+) -> None:
     """The first write that the kernel does not take whole is told of, and is the last until it has been taken."""
-    direct = wire.writer(new_stream_id())
+    direct = wire.writer(voice)
     wrote = 0
     while direct.write(entry(3, "x" * 3000)):
         wrote += 1
     assert wrote
-    assert len(wire.stalls) == 1
+    assert len(wire.wakes) == 1
     await eventually(lambda: bool(wire.received()) and not wire.transport.get_write_buffer_size())
     assert direct.write(entry(4, "again"))
     wire.transport.abort()
     assert not direct.write(entry(5, "gone"))
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+async def test_other_dialects_are_told_the_same_directly_as_by_the_task(wire: Wire, name: str) -> None:
+    """Each entry moves the fold on, whichever way it comes; what comes to nothing is not written."""
+    events: list[Sequence[Event]] = [
+        [StartEvent(STREAM_ID, "anthropic", "m", 3, 100)],
+        [AttemptEvent(1, "first", "start", "anthropic", "m", "0-1"), StepEvent("start", 1, "msg_1", "m")],
+        [BlockStartEvent(0, "text"), DeltaEvent(0, text="one")],
+        [DeltaEvent(0, text=" two"), DeltaEvent(0, text=" three")],
+        [BlockStopEvent(0), UsageEvent(1, Usage(3, 5))],
+    ]
+    entries = [Entry(EntryId(min(at, 1), at + 1), encode_blob(one, 3)) for at, one in enumerate(events)]
+    by_task, directly = (DialectVoice(STREAM_ID, DIALECTS[name]) for _ in range(2))
+    direct = wire.writer(directly)
+    told = b""
+    for one in entries:
+        assert direct.write(one)
+        told += wire.received()
+    assert told == by_task.frames([Piece(one) for one in entries])
+    assert b"three" in told
+    assert wire.wakes == []
+
+
+async def test_an_answer_that_ends_by_what_was_written_directly_wakes_its_task(wire: Wire) -> None:
+    """A reset that the dialect has no word for: the reader is told to read anew, and its task ends the answer."""
+    voice = DialectVoice(STREAM_ID, DIALECTS["openai-chat"])
+    direct = wire.writer(voice)
+    begun: list[Event] = [StartEvent(STREAM_ID, "p", "m", 3, 9), BlockStartEvent(0, "text"), DeltaEvent(0, text="one")]
+    assert direct.write(Entry(EntryId(0, 1), encode_blob(begun, 3)))
+    assert not wire.wakes
+    assert direct.write(Entry(EntryId(0, 2), encode_blob([ResetEvent(0, "restart")], 3)))
+    assert voice.ended
+    assert len(wire.wakes) == 1
+    assert b"discarded" in wire.received()
+
+
+async def test_an_entry_of_no_writer_of_ours_is_the_tasks_to_fail_by(wire: Wire) -> None:
+    """Anybody may publish: it must not end whoever hears for all readers."""
+    voice = DialectVoice(STREAM_ID, DIALECTS["openai-chat"])
+    with capture_logs() as logged:
+        assert not wire.writer(voice).write(Entry(EntryId(0, 1), b'1 3\n{"type":"delta","block":"none"}'))
+    assert [line["event"] for line in logged] == ["connection.defect"]
+    assert wire.received() == b""
