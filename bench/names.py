@@ -5,6 +5,7 @@ from __future__ import annotations
 CPU_TUTORIAL = "cpu-tutorial"
 CPU_SDK = "cpu-sdk"
 CPU_PROXY = "cpu-proxy"
+CPU_DIALECT = "cpu-dialect"
 FIRST_TOKEN = "first-token"  # noqa: S105 - a token of text
 FIRST_TOKEN_LOADED = "first-token-loaded"  # noqa: S105
 GAP = "gap"
@@ -20,6 +21,7 @@ ROW_NAMES = (
     CPU_TUTORIAL,
     CPU_SDK,
     CPU_PROXY,
+    CPU_DIALECT,
     FIRST_TOKEN,
     FIRST_TOKEN_LOADED,
     GAP,

@@ -19,7 +19,7 @@ from bench.redis_info import info
 from bench.row import Family, Findings, Row, Table
 from bench.stand import Stand
 from bench.systems import start_systems
-from bench.target import PROXY, SDK_SERVER, TAILRACE, TUTORIAL, Target
+from bench.target import AS_MESSAGES, PROXY, SDK_SERVER, TAILRACE, TUTORIAL, Target
 from bench.turns import rotated
 from bench.window import Window, cpu_by_part, cpu_since, look
 
@@ -92,6 +92,7 @@ def loads_of(plan: Plan) -> list[Load]:
         names.CPU_TUTORIAL: [Load(TUTORIAL, tutorial), Load(TAILRACE, streams)],
         names.CPU_SDK: [Load(SDK_SERVER, sdk), Load(TAILRACE, sdk)],
         names.CPU_PROXY: [Load(PROXY, sdk), Load(TAILRACE, sdk), Load(PROXY, many), Load(TAILRACE, many)],
+        names.CPU_DIALECT: [Load(AS_MESSAGES, sdk), Load(TAILRACE, sdk)],
         names.GAP: [Load(PROXY, streams), Load(TAILRACE, streams)],
     }
     return list(dict.fromkeys(load for name, loads in by_row.items() if name in plan.only for load in loads))
@@ -114,7 +115,7 @@ async def measure(plan: Plan) -> Findings:
 
 async def run_load(stand: Stand, place: Target, load: Load, plan: Plan) -> Result:
     """Run a load and return what it cost."""
-    ours = load.target == TAILRACE
+    ours = load.target in (TAILRACE, AS_MESSAGES)
     helpers = (stand.pid("provider"), os.getpid())
     before_s, helpers_before_s = cpu_by_part(place.pids), sum(map(own_cpu_s, helpers))
     redis_before = await info(stand.redis_ports["redis"]) if ours else {}
@@ -155,6 +156,9 @@ def _rows(results: dict[Load, list[Result]], plan: Plan) -> list[Row]:
     if names.CPU_PROXY in plan.only:
         rows.append(_cpu_row(names.CPU_PROXY, results[Load(TAILRACE, sdk)], results[Load(PROXY, sdk)], 1.2))
         rows.append(_cpu_row(names.CPU_PROXY, results[Load(TAILRACE, many)], results[Load(PROXY, many)], None))
+    if names.CPU_DIALECT in plan.only:
+        ours, theirs = results[Load(AS_MESSAGES, sdk)], results[Load(TAILRACE, sdk)]
+        rows.append(_cpu_row(names.CPU_DIALECT, ours, theirs, None))
     if names.GAP in plan.only:
         rows.append(_gap_row(results[Load(TAILRACE, streams)], results[Load(PROXY, streams)]))
     return rows
@@ -167,7 +171,8 @@ def _cpu_row(name: str, ours: Sequence[Result], theirs: Sequence[Result], target
     """
     ratio = median(our.us_per_token / their.us_per_token for our, their in zip(ours, theirs, strict=True))
     our_us, their_us = (median(one.us_per_token for one in results) for results in (ours, theirs))
-    what = f"CPU per token, {ours[0].load.streams} streams"
+    load = ours[0].load
+    what = f"CPU per token, {load.streams} streams{', Messages' if load.target == AS_MESSAGES else ''}"
     against = f"{theirs[0].load.target.title}, {theirs[0].load.streams} streams"
     return Row(name, what, our_us, against, their_us, "us", "ratio", ratio, target)
 
@@ -214,4 +219,5 @@ def _limit_s(plan: Plan) -> float:
     return _START_S + _SLOWNESS * plan.rounds * once_s
 
 
-FAMILY = Family("loads", (names.CPU_TUTORIAL, names.CPU_SDK, names.CPU_PROXY, names.GAP), measure, _limit_s)
+_NAMES = (names.CPU_TUTORIAL, names.CPU_SDK, names.CPU_PROXY, names.CPU_DIALECT, names.GAP)
+FAMILY = Family("loads", _NAMES, measure, _limit_s)
