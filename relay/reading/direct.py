@@ -15,7 +15,6 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from relay.reading.subscription import Piece
 from relay.reading.voice import Voice
 from shared.entry import Entry
 
@@ -52,12 +51,12 @@ class DirectWriter:
         if transport.is_closing() or transport.get_write_buffer_size() or len(entry.blob) > _MOST_BYTES:
             return False
         try:
-            frames = self._voice.frames([Piece(entry)])
+            data = self._voice.directly(entry, chunked=self._chunked)
         except _UNREADABLE:  # an entry of no writer of ours: it ends its reader's task, not whoever hears for all
             log.exception("connection.defect", entry=str(entry.id))
             return False
-        if frames:
-            transport.write(b"%x\r\n%b\r\n" % (len(frames), frames) if self._chunked else frames)
+        if data:
+            transport.write(data)
             self.wrote_s = time.monotonic()
         if self._voice.ended or transport.get_write_buffer_size():
             self._wake()

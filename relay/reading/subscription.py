@@ -147,10 +147,7 @@ class Subscription:
         """Tell a live entry that is exactly the next one."""
         here = self.offset.entry
         follows = entry.id.seq == here.seq + 1 and entry.id.attempt == here.attempt
-        if not follows or self._ahead or entry.ends:
-            return False
-        self.catching_up = False
-        if not self._write(entry):
+        if not follows or self._ahead or entry.ends or not self._write(entry):
             return False
         self.offset = entry.last_offset()
         return True

@@ -10,8 +10,11 @@ from relay.dialects.place import NOTHING, Had
 from relay.dialects.telling import Frame, Past, Teller
 from relay.reading import native
 from relay.reading.merging import merged_frames
-from relay.reading.subscription import Batch, Fork, Subscription, pieces
+from relay.reading.subscription import Batch, Fork, Piece, Subscription, pieces
+from shared.entry import Entry
 from shared.errors import TailraceError
+
+_AS_A_CHUNK = "native, a chunk of HTTP/1.1"
 
 
 class Voice(Protocol):
@@ -33,6 +36,10 @@ class Voice(Protocol):
 
     def frames(self, batch: Batch) -> bytes:
         """Return the frames of what was read next."""
+        ...
+
+    def directly(self, entry: Entry, *, chunked: bool) -> bytes:
+        """Return what a live entry that comes next is told by, as one chunk of HTTP/1.1 where the answer has chunks."""
         ...
 
     def error(self, error: TailraceError) -> bytes:
@@ -65,6 +72,14 @@ class NativeVoice:
         """Return the frames of a batch, merged for a client that has fallen behind."""
         tell = merged_frames if self._subscription.catching_up else native.sse_frames
         return tell(self._subscription.stream_id, batch)
+
+    def directly(self, entry: Entry, *, chunked: bool) -> bytes:
+        """Return the entry's frames, made once for all its readers."""
+        kept = entry.frames(_AS_A_CHUNK) if chunked else None
+        if kept is not None:
+            return kept
+        frames = native.sse_frames(self._subscription.stream_id, [Piece(entry)])
+        return entry.keep_frames(_AS_A_CHUNK, _chunk(frames)) if chunked else frames
 
     def error(self, error: TailraceError) -> bytes:
         """Return one frame, without an id."""
@@ -108,6 +123,11 @@ class DialectVoice:
         """Return the SSE frames of a batch."""
         return self._framed(self.tell(batch))
 
+    def directly(self, entry: Entry, *, chunked: bool) -> bytes:
+        """Return the entry's frames; nothing where it comes to nothing."""
+        frames = self.frames([Piece(entry)])
+        return _chunk(frames) if chunked and frames else frames
+
     def error(self, error: TailraceError) -> bytes:
         """Return the frames by which the dialect fails, without ids."""
         return self._framed(self.fail(error))
@@ -126,3 +146,8 @@ class DialectVoice:
                 parts.append(b"event: %s\n" % event.name.encode())
             parts.append(b"data: %s\n\n" % event.data)
         return b"".join(parts)
+
+
+def _chunk(frames: bytes) -> bytes:
+    """Return frames as one chunk of HTTP/1.1."""
+    return b"%x\r\n%b\r\n" % (len(frames), frames)
