@@ -15,7 +15,7 @@ from typing import Any, cast
 import structlog
 from arq.cron import CronJob, cron
 from arq.typing import WorkerCoroutine
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from shared.metrics import REAPED
 from shared.stream_log import Place
@@ -40,11 +40,18 @@ class Reaper:
         return cron(cast(WorkerCoroutine, self._run), name="reap", second=30, unique=True, keep_result=0)
 
     async def reap(self) -> int:
-        """Offer the orphans among the next records; return how many there were. Raises ``RedisError``."""
+        """Offer the orphans among the next records; return how many there were.
+
+        Raises ``RedisError`` where one cannot be reached, and goes on from there the next time.
+        """
         found = 0
         for _ in range(_MOST_SCANNED // _SCANNED_AT_ONCE):
             place, stream_ids = await self._parts.log.scan(self._place, _SCANNED_AT_ONCE)
-            found += await self._offer_orphans(stream_ids)
+            try:
+                found += await self._offer_orphans(stream_ids)
+            except (ResponseError, LookupError, ValueError) as error:
+                # A record of no writer of ours among them: it must not hide for ever those that come after them.
+                log.warning("reaper.unreadable", error=type(error).__name__)
             self._place = place
             if self._place == Place():
                 break

@@ -3,7 +3,8 @@
 To wake a reader's task costs more than the write itself. So while the task of an SSE reader waits for the next entry,
 and that is the very one that comes, its bytes go to the socket at once. Whatever is not that plain goes through the
 inbox to the task: a gap, a fork, the end, a large entry, the rest of a burst, and all for a client that has not taken
-what was written before, or has gone.
+what was written before, or has gone. The task is also woken where it has something to do beside: to wait for a client
+that takes no more, to give a sign of life, to end the answer, or to fail.
 """
 
 from __future__ import annotations
@@ -13,51 +14,67 @@ import time
 from collections.abc import Callable
 
 import msgspec
-import structlog
 
 from relay.reading.voice import Voice
 from shared.entry import Entry
 
-log = structlog.get_logger()
-
 _MOST_BYTES = 4096
-"""More is written by the reader's task, piece by piece, as the client takes it."""
-
-_UNREADABLE = (AssertionError, LookupError, TypeError, ValueError, msgspec.MsgspecError)
-"""What a dialect may raise at an entry that makes no sense."""
+"""Larger entries are written by the reader's task, piece by piece, as the client takes them."""
+_UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, msgspec.MsgspecError)
+"""What a dialect may raise at an entry that makes no sense, or is nested too deep."""
 
 
 class DirectWriter:
     """One SSE reader's socket, for whoever hears an entry while the reader's task waits for it."""
 
-    __slots__ = ("_chunked", "_transport", "_voice", "_wake", "wrote_s")
+    __slots__ = ("_chunked", "_failure", "_silent_s", "_transport", "_voice", "_wake", "wrote_s")
 
-    def __init__(self, voice: Voice, transport: asyncio.Transport, wake: Callable[[], None], *, chunked: bool) -> None:
-        """Write to ``transport`` what ``voice`` makes of each entry.
+    def __init__(
+        self,
+        voice: Voice,
+        transport: asyncio.Transport,
+        wake: Callable[[], None],
+        *,
+        chunked: bool,
+        silent_s: float,
+    ) -> None:
+        """Write to ``transport`` what ``voice`` makes of each entry, in chunks of HTTP/1.1 or not.
 
-        ``wake`` is called when the kernel has not taken all of it, which must then be waited for, and when the answer
-        has ended with it.
+        ``wake`` is called when the reader's task has something to do: also after ``silent_s`` of entries that come to
+        nothing in the dialect.
         """
         self._voice = voice
         self._transport = transport
         self._wake = wake
         self._chunked = chunked
+        self._silent_s = silent_s
+        self._failure: Exception | None = None
         self.wrote_s = time.monotonic()
-        """When it last wrote, on the monotonic clock."""
+        """When anything was last written, on the monotonic clock."""
 
     def write(self, entry: Entry) -> bool:
-        """Write the entry, if that can be done at once; else do nothing and return False."""
+        """Tell the entry, if that can be done at once; else do nothing and return False.
+
+        Never raises: it would fail whoever hears for all readers. What has failed is raised by ``check``.
+        """
         transport = self._transport
         if transport.is_closing() or transport.get_write_buffer_size() or len(entry.blob) > _MOST_BYTES:
             return False
         try:
             data = self._voice.directly(entry, chunked=self._chunked)
-        except _UNREADABLE:  # an entry of no writer of ours: it ends its reader's task, not whoever hears for all
-            log.exception("connection.defect", entry=str(entry.id))
-            return False
+        except _UNREADABLE as error:
+            self._failure = error  # not the task's to try again: half of the entry may have been told
+            self._wake()
+            return True
+        now_s = time.monotonic()
         if data:
             transport.write(data)
-            self.wrote_s = time.monotonic()
-        if self._voice.ended or transport.get_write_buffer_size():
+            self.wrote_s = now_s
+        if self._voice.ended or now_s - self.wrote_s >= self._silent_s or transport.get_write_buffer_size():
             self._wake()
         return True
+
+    def check(self) -> None:
+        """Raise what a ``write`` has failed by."""
+        if self._failure is not None:
+            raise self._failure

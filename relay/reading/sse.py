@@ -86,7 +86,10 @@ class SseWriter:
         await self._write(self._voice.opening(self._settings.retry_ms))
         while not self._voice.ended and not connection.leaving:
             # Only the frames are kept while they are written, not the entries: the client may take its time.
-            frames = self._frames(await subscription.read(), clock)
+            batch = await subscription.read()
+            if self._direct is not None:
+                self._direct.check()
+            frames = self._frames(batch, clock)
             if frames:
                 subscription.pace(keeps_up=await self._write(frames))
                 del frames  # nor these, while nothing comes
@@ -94,7 +97,7 @@ class SseWriter:
                     self._go_direct(subscription)
             elif self._unsent_bytes():  # of what was written directly
                 await self._drain()
-            elif time.monotonic() - self._last_write_s() >= self._settings.heartbeat_s * _NEARLY:
+            elif time.monotonic() - self._last_write_s() >= self._silent_s:
                 await self._write(self._voice.alive)
 
     def _frames(self, batch: Batch, clock: FirstTokenClock) -> bytes:
@@ -107,12 +110,19 @@ class SseWriter:
         transport = self._request.transport
         if transport is not None:
             chunked = self._writer.chunked
-            self._direct = DirectWriter(self._voice, transport, subscription.poke, chunked=chunked)
+            self._direct = DirectWriter(
+                self._voice, transport, subscription.poke, chunked=chunked, silent_s=self._silent_s
+            )
             subscription.deliver_directly(self._direct.write)
+
+    @property
+    def _silent_s(self) -> float:
+        """For how long nothing is written before there is a sign of life."""
+        return self._settings.heartbeat_s * _NEARLY
 
     def _last_write_s(self) -> float:
         """Return when anything was last written, on the monotonic clock."""
-        return self._wrote_s if self._direct is None else max(self._wrote_s, self._direct.wrote_s)
+        return self._wrote_s if self._direct is None else self._direct.wrote_s
 
     async def _finish(self, connection: Connection) -> None:
         """End the answer. Raises ``TimeoutError`` when the client does not read."""
@@ -138,6 +148,8 @@ class SseWriter:
                 await self._drain()
                 size, at_once = _SLICE_BYTES, False
         self._wrote_s = time.monotonic()
+        if self._direct is not None:
+            self._direct.wrote_s = self._wrote_s
         return at_once
 
     async def _drain(self) -> None:

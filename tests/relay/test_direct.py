@@ -6,12 +6,15 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
+import msgspec
 import pytest
 from redis.asyncio import Redis
-from structlog.testing import capture_logs
 
+from relay.dialects.dialect import Dialect
 from relay.dialects.registry import DIALECTS
+from relay.dialects.ui_messages import WORKFLOW_V6, WORKFLOW_V7
 from relay.live.hub import Hub
 from relay.reading import native
 from relay.reading.direct import DirectWriter
@@ -49,9 +52,10 @@ class Wire:
     client: socket.socket
     wakes: list[None] = field(default_factory=list)
 
-    def writer(self, voice: Voice, *, chunked: bool = False) -> DirectWriter:
+    def writer(self, voice: Voice, *, chunked: bool = False, silent_s: float = 100) -> DirectWriter:
         """Return a writer to the client."""
-        return DirectWriter(voice, self.transport, lambda: self.wakes.append(None), chunked=chunked)
+        wake = partial(self.wakes.append, None)
+        return DirectWriter(voice, self.transport, wake, chunked=chunked, silent_s=silent_s)
 
     def received(self) -> bytes:
         """Return what has come to the client since the last look."""
@@ -170,8 +174,8 @@ async def test_nothing_is_written_while_anything_is_unsent_or_to_a_closed_connec
     assert not direct.write(entry(5, "gone"))
 
 
-@pytest.mark.parametrize("name", DIALECTS)
-async def test_other_dialects_are_told_the_same_directly_as_by_the_task(wire: Wire, name: str) -> None:
+@pytest.mark.parametrize("dialect", [*DIALECTS.values(), WORKFLOW_V6, WORKFLOW_V7], ids=lambda dialect: dialect.name)
+async def test_other_dialects_are_told_the_same_directly_as_by_the_task(wire: Wire, dialect: Dialect) -> None:
     """Each entry moves the fold on, whichever way it comes; what comes to nothing is not written."""
     events: list[Sequence[Event]] = [
         [StartEvent(STREAM_ID, "anthropic", "m", 3, 100)],
@@ -181,7 +185,7 @@ async def test_other_dialects_are_told_the_same_directly_as_by_the_task(wire: Wi
         [BlockStopEvent(0), UsageEvent(1, Usage(3, 5))],
     ]
     entries = [Entry(EntryId(min(at, 1), at + 1), encode_blob(one, 3)) for at, one in enumerate(events)]
-    by_task, directly = (DialectVoice(STREAM_ID, DIALECTS[name]) for _ in range(2))
+    by_task, directly = (DialectVoice(STREAM_ID, dialect) for _ in range(2))
     direct = wire.writer(directly)
     told = b""
     for one in entries:
@@ -205,10 +209,35 @@ async def test_an_answer_that_ends_by_what_was_written_directly_wakes_its_task(w
     assert b"discarded" in wire.received()
 
 
-async def test_an_entry_of_no_writer_of_ours_is_the_tasks_to_fail_by(wire: Wire) -> None:
-    """Anybody may publish: it must not end whoever hears for all readers."""
+async def test_entries_that_come_to_nothing_are_no_chunk_and_no_sign_of_life(wire: Wire) -> None:
+    """An empty chunk would end the body; and after a while of them the task is woken to say that all is well."""
     voice = DialectVoice(STREAM_ID, DIALECTS["openai-chat"])
-    with capture_logs() as logged:
-        assert not wire.writer(voice).write(Entry(EntryId(0, 1), b'1 3\n{"type":"delta","block":"none"}'))
-    assert [line["event"] for line in logged] == ["connection.defect"]
+    tool: list[Event] = [
+        StartEvent(STREAM_ID, "p", "m", 3, 9),
+        BlockStartEvent(0, "tool_result", id="t", data=msgspec.Raw(b"{}")),
+    ]
+    quiet = [
+        Entry(EntryId(0, 1), encode_blob(tool, 3)),
+        Entry(EntryId(0, 2), encode_blob([DeltaEvent(0, json="1")], 3)),
+    ]
+    direct = wire.writer(voice, chunked=True)
+    assert all(direct.write(one) for one in quiet)
+    assert not wire.wakes
+    last = wire.received()
+    assert b"0\r\n\r\n" not in last.split(b"\n\n")
+    impatient = wire.writer(voice, chunked=True, silent_s=0)
+    assert impatient.write(Entry(EntryId(0, 3), encode_blob([DeltaEvent(0, json="2")], 3)))
     assert wire.received() == b""
+    assert len(wire.wakes) == 1
+
+
+@pytest.mark.parametrize("data", [b'"block":"none"', b'"data":' + b"[" * 1900 + b"]" * 1900], ids=["untyped", "deep"])
+async def test_an_entry_of_no_writer_of_ours_fails_its_reader_and_nobody_else(wire: Wire, data: bytes) -> None:
+    """Anybody may publish. The task is woken, fails by it, and does not tell it again: half of it may be told."""
+    line = b'{"type":"delta",%b}' % data
+    direct = wire.writer(DialectVoice(STREAM_ID, DIALECTS["openai-chat"]))
+    assert direct.write(Entry(EntryId(0, 1), b"1 3\n" + line))
+    assert len(wire.wakes) == 1
+    assert wire.received() == b""
+    with pytest.raises((ValueError, RecursionError)):
+        direct.check()

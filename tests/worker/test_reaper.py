@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from shared import keys
 from shared.events import EndEvent
+from shared.offset import new_stream_id
 from shared.settings import Settings
 from tests.conftest import StartRedis
 from tests.core.system import System, working
@@ -63,6 +64,17 @@ async def test_a_pass_that_the_queue_ends_goes_on_where_it_was(
             await worker.reaper.reap()
         assert worker.reaper._place == at
         server.restart()
+
+
+async def test_a_record_of_no_writer_of_ours_does_not_hold_the_reaper_up(redis: Redis, redis_url: str) -> None:
+    """It costs those that are scanned with it a pass, and nobody after them."""
+    foreign = keys.record(new_stream_id())
+    await redis.execute_command("HSET", foreign, "tenant", "somebody")
+    await redis.pexpire(foreign, 60_000)
+    async with working(settings(redis_url)) as worker:
+        with capture_logs() as logged:
+            assert await worker.reaper.reap() == 0
+    assert "reaper.unreadable" in [line["event"] for line in logged]
 
 
 async def test_streams_that_need_nobody_are_left_alone(redis: Redis, redis_url: str) -> None:
