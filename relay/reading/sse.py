@@ -86,10 +86,7 @@ class SseWriter:
         await self._write(self._voice.opening(self._settings.retry_ms))
         while not self._voice.ended and not connection.leaving:
             # Only the frames are kept while they are written, not the entries: the client may take its time.
-            batch = await subscription.read()
-            if self._direct is not None:
-                self._direct.check()
-            frames = self._frames(batch, clock)
+            frames = self._frames(await subscription.read(), clock)
             if frames:
                 subscription.pace(keeps_up=await self._write(frames))
                 del frames  # nor these, while nothing comes
@@ -101,7 +98,9 @@ class SseWriter:
                 await self._write(self._voice.alive)
 
     def _frames(self, batch: Batch, clock: FirstTokenClock) -> bytes:
-        """Return the frames of a batch."""
+        """Return the frames of a batch. Raises what a direct write has failed by."""
+        if self._direct is not None:
+            self._direct.check()
         clock.note(batch)
         return self._voice.frames(batch)
 
