@@ -8,7 +8,7 @@ from collections.abc import Collection
 from bench.plan import BenchError
 from bench.reader import read_answer
 from bench.stand import Stand
-from bench.target import AS_MESSAGES, DIRECT, PROXY, SDK_SERVER, TAILRACE, TUTORIAL, Target
+from bench.target import DIRECT, OURS, PROXY, SDK_SERVER, TUTORIAL, Target
 
 _WARM_UP_ANSWERS = 20
 _WARM_UP_TOKENS = 3
@@ -32,7 +32,7 @@ async def start_systems(stand: Stand, wanted: Collection[Target], most_streams: 
             for target, module in _HELPERS.items():
                 if target in wanted:
                     group.create_task(_start_helper(stand, target, module, places))
-            if {TAILRACE, AS_MESSAGES} & set(wanted):
+            if set(OURS) & set(wanted):
                 group.create_task(_start_tailrace(stand, most_streams, places))
     except* BenchError as errors:
         raise BenchError(str(errors.exceptions[0])) from None
@@ -65,5 +65,5 @@ async def _start_tailrace(stand: Stand, most_streams: int, places: dict[str, Tar
     await stand.redis()
     await stand.worker(slots=slots_for(most_streams))
     port = await stand.relay()
-    for target in (TAILRACE, AS_MESSAGES):
+    for target in OURS:
         places[target.name] = target.at(port, stand.pids("redis", "relay", "worker"))

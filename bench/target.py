@@ -54,3 +54,5 @@ TUTORIAL = Target("tutorial", "FastAPI + SDK tutorial", "tutorial")
 SDK_SERVER = Target("sdk", "bare create(stream=True) server", "messages")
 TAILRACE = Target("tailrace", "Tailrace", "tailrace")
 AS_MESSAGES = Target("messages", "Tailrace in the Messages dialect", "messages")
+OURS = (TAILRACE, AS_MESSAGES)
+"""One running system, asked in two dialects."""

@@ -19,7 +19,7 @@ from bench.redis_info import info
 from bench.row import Family, Findings, Row, Table
 from bench.stand import Stand
 from bench.systems import start_systems
-from bench.target import AS_MESSAGES, PROXY, SDK_SERVER, TAILRACE, TUTORIAL, Target
+from bench.target import AS_MESSAGES, OURS, PROXY, SDK_SERVER, TAILRACE, TUTORIAL, Target
 from bench.turns import rotated
 from bench.window import Window, cpu_by_part, cpu_since, look
 
@@ -115,7 +115,7 @@ async def measure(plan: Plan) -> Findings:
 
 async def run_load(stand: Stand, place: Target, load: Load, plan: Plan) -> Result:
     """Run a load and return what it cost."""
-    ours = load.target in (TAILRACE, AS_MESSAGES)
+    ours = load.target in OURS
     helpers = (stand.pid("provider"), os.getpid())
     before_s, helpers_before_s = cpu_by_part(place.pids), sum(map(own_cpu_s, helpers))
     redis_before = await info(stand.redis_ports["redis"]) if ours else {}

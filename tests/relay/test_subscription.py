@@ -236,16 +236,22 @@ async def test_live_entries_go_on_after_the_pubsub_connection_was_killed(redis: 
         assert reader.had == writer.told()
 
 
-async def test_a_log_that_went_another_way_resets_the_reader(redis: Redis) -> None:
-    """A reader who saw entries that a failover lost, and that another attempt wrote differently, begins anew."""
-    stream_log = StreamLog(redis, SETTINGS)
+async def shortened(redis: Redis, stream_log: StreamLog, words: list[int]) -> LogWriter:
+    """Write entries of so many words each, of which Redis then loses the last two; return who wrote them."""
     writer = LogWriter(stream_log)
     await writer.start()
     await writer.claim()
-    await writer.write_words([1, 1, 1])
-    seen = writer.told()[-1][0]
+    await writer.write_words(words)
     await redis.xdel(keys.log(writer.stream_id), "1-4", "1-5")
     await redis.execute_command("XSETID", keys.log(writer.stream_id), "1-3")
+    return writer
+
+
+async def test_a_log_that_went_another_way_resets_the_reader(redis: Redis) -> None:
+    """A reader who saw entries that a failover lost, and that another attempt wrote differently, begins anew."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = await shortened(redis, stream_log, [1, 1, 1])
+    seen = writer.told()[-1][0]
     await writer.claim()
     await writer.write_words([1, 1, 1])
     await writer.end()
@@ -259,13 +265,8 @@ async def test_a_log_that_went_another_way_resets_the_reader(redis: Redis) -> No
 async def test_a_reader_ahead_of_the_log_waits_until_it_is_repaired(redis: Redis) -> None:
     """What Redis lost and the worker appends again, unchanged, is not told twice, and what follows is told once."""
     stream_log = StreamLog(redis, SETTINGS)
-    writer = LogWriter(stream_log)
-    await writer.start()
-    await writer.claim()
-    await writer.write_words([2, 2, 2])
+    writer = await shortened(redis, stream_log, [2, 2, 2])
     before = writer.told()
-    await redis.xdel(keys.log(writer.stream_id), "1-4", "1-5")
-    await redis.execute_command("XSETID", keys.log(writer.stream_id), "1-3")
     async with hubs(redis, SETTINGS) as (relay,):
         reader = Reader(writer.stream_id, position(before[-1][0]))
         reader.takes = lambda: True
@@ -284,13 +285,8 @@ async def test_a_reader_ahead_of_the_log_waits_until_it_is_repaired(redis: Redis
 async def test_a_reader_ahead_of_the_log_in_the_middle_of_an_entry_gets_its_rest(redis: Redis, repaired: str) -> None:
     """It was cut between two events of an entry that Redis then lost; whether or not it hears of the entry's repair."""
     stream_log = StreamLog(redis, SETTINGS)
-    writer = LogWriter(stream_log)
-    await writer.start()
-    await writer.claim()
-    await writer.write_words([2, 2, 3])
+    writer = await shortened(redis, stream_log, [2, 2, 3])
     before = writer.told()[:-2]
-    await redis.xdel(keys.log(writer.stream_id), "1-4", "1-5")
-    await redis.execute_command("XSETID", keys.log(writer.stream_id), "1-3")
     async with hubs(redis, SETTINGS) as (relay,):
         reader = Reader(writer.stream_id, position(before[-1][0]))
         reader.takes = lambda: True
