@@ -85,14 +85,11 @@ class SseWriter:
         """Write what the subscription brings, and a sign of life where it brings nothing."""
         await self._write(self._voice.opening(self._settings.retry_ms))
         while not self._voice.ended and not connection.leaving:
-            # Only the frames are kept while they are written, not the entries: the client may take its time.
-            frames = self._frames(await subscription.read(), clock)
-            if frames:
-                subscription.pace(keeps_up=await self._write(frames))
-                del frames  # nor these, while nothing comes
-                if self._direct is None and clock.done:
-                    self._go_direct(subscription)
-            elif self._unsent_bytes():  # of what was written directly
+            # Only what is still to be written is kept meanwhile, and no entries: the client may take its time.
+            subscription.pace(await self._write(self._frames(await subscription.read(), clock)))
+            if self._direct is None and clock.done:
+                self._go_direct(subscription)
+            if self._unsent_bytes():  # of what was written directly
                 await self._drain()
             elif time.monotonic() - self._last_write_s() >= self._silent_s:
                 await self._write(self._voice.alive)
@@ -133,23 +130,26 @@ class SseWriter:
         async with asyncio.timeout(self._settings.send_timeout_s):
             await self._response.write_eof()
 
-    async def _write(self, data: bytes) -> bool:
-        """Send ``data``, of which little is ever held here; tell whether the kernel took all of it at once.
+    async def _write(self, data: bytes) -> int:
+        """Send ``data``, of which the transport holds little; return its size if the kernel took it at once, else 0.
 
         Raises ``TimeoutError`` when the client does not read.
         """
-        at, size, at_once = 0, _SLICE_BYTES, True
+        if not data:
+            return 0
+        at, size, at_once_bytes = 0, _SLICE_BYTES, len(data)
         while at < len(data):
             piece = memoryview(data)[at : at + size] if at or len(data) > size else data
             await self._writer.write(piece, drain=False)
             at, size = at + size, min(size * 2, _MOST_SLICE_BYTES)
             if self._unsent_bytes():
+                del piece
+                data, at, size, at_once_bytes = data[at:], 0, _SLICE_BYTES, 0
                 await self._drain()
-                size, at_once = _SLICE_BYTES, False
         self._wrote_s = time.monotonic()
         if self._direct is not None:
             self._direct.wrote_s = self._wrote_s
-        return at_once
+        return at_once_bytes
 
     async def _drain(self) -> None:
         """Return when the kernel has all that was written. Raises ``TimeoutError`` once it takes nothing any more."""

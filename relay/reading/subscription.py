@@ -34,7 +34,7 @@ _BATCH_BYTES = 8_192
 """The most that one ``read`` gives out, in bytes of a dialect, about; one entry is given at any size."""
 _MOST_BATCH_BYTES = 32_768
 """The same for a reader that takes whatever it is given at once."""
-_ENTRY_BYTES = 512
+_ENTRY_BYTES = 128
 """What an entry comes to, before any was seen."""
 _RESTORING_S = 15.0
 """How long a log may be missing before its readers are told that it is gone: a worker's longest absence."""
@@ -157,9 +157,10 @@ class Subscription:
         if self._inbox is not None:
             self._inbox.poke()
 
-    def pace(self, *, keeps_up: bool) -> None:
-        """Give out more of the log at a time to a reader that takes all at once, and little to any other."""
-        self._batch_bytes = min(self._batch_bytes * 2, _MOST_BATCH_BYTES) if keeps_up else _BATCH_BYTES
+    def pace(self, taken_bytes: int) -> None:
+        """Give out more of the log at a time to a reader that has taken much at once, and little to any other."""
+        much = taken_bytes * 4 >= self._batch_bytes  # some dialects say it in fewer bytes
+        self._batch_bytes = min(self._batch_bytes * 2, _MOST_BATCH_BYTES) if much else _BATCH_BYTES
 
     async def read(self) -> Batch:
         """Wait for what comes next and return it; an empty batch is a sign of life after ``heartbeat_s`` of silence.

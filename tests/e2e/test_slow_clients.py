@@ -169,13 +169,39 @@ async def test_a_thousand_stalled_clients_of_as_many_streams_cost_little(
     before_bytes = memory_bytes(relay, "VmRSS")
     clients += [RawClient(relay.url, writer.stream_id) for writer in writers]
     await watched_by(session, relay, CLIENTS)
-    stream_log = StreamLog(redis, SETTINGS)
-    for size, repeats in ((20, 60), (4000, 20)):
-        for _ in range(repeats):
-            for at in range(0, CLIENTS, MAX_APPENDS):
-                await stream_log.append([next_append(writer, size) for writer in writers[at : at + MAX_APPENDS]])
+    await write_to_each(redis, writers, size=20, repeats=60)
+    await write_to_each(redis, writers, size=4000, repeats=20)
     await eventually(lambda: all_fell_behind(session, relay), 20)
     assert memory_bytes(relay, "VmHWM") - before_bytes < MOST_BYTES
+
+
+async def test_a_thousand_clients_that_stall_while_they_catch_up_cost_little(
+    session: aiohttp.ClientSession, relay_process: StartService, redis: Redis, clients: list[RawClient]
+) -> None:
+    """It is the relay that fell behind; they took all at once before, and are not given more of their logs for that."""
+    relay = await relay_process(**ENV, TAILRACE_SEND_TIMEOUT_S="5").ready()
+    writers = [await begin(redis) for _ in range(CLIENTS)]
+    before_bytes = memory_bytes(relay, "VmRSS")
+    clients += [RawClient(relay.url, writer.stream_id) for writer in writers]
+    await watched_by(session, relay, CLIENTS)
+    await write_to_each(redis, writers, size=20, repeats=60)
+    relay.pause()
+    await write_to_each(redis, writers, size=4000, repeats=20)
+    relay.resume()
+
+    async def all_let_go() -> bool:
+        return await metric(session, relay, "tailrace_send_timeouts_total") == CLIENTS
+
+    await eventually(all_let_go, 40)
+    assert memory_bytes(relay, "VmHWM") - before_bytes < MOST_BYTES
+
+
+async def write_to_each(redis: Redis, writers: list[LogWriter], *, size: int, repeats: int) -> None:
+    """Append so many deltas of so many characters to each stream."""
+    stream_log = StreamLog(redis, SETTINGS)
+    for _ in range(repeats):
+        for at in range(0, len(writers), MAX_APPENDS):
+            await stream_log.append([next_append(writer, size) for writer in writers[at : at + MAX_APPENDS]])
 
 
 def next_append(writer: LogWriter, size: int) -> Append:
