@@ -262,7 +262,7 @@ async def test_a_long_answer_costs_per_token_what_a_short_one_does(tab: Page) ->
         f"""async (paragraph) => {{
             const render = {_RENDER};
             const times = [];
-            for (const count of [20, 100, 800]) {{
+            for (const count of [20, ...Array(3).fill([100, 800]).flat()]) {{
                 const text = paragraph.repeat(count);
                 const pieces = text.match(/[^]{{1,24}}/g);
                 const start = performance.now();
@@ -273,5 +273,6 @@ async def test_a_long_answer_costs_per_token_what_a_short_one_does(tab: Page) ->
         }}""",
         "A paragraph with **some** emphasis and `code`, as models write them.\n\n- one\n- two\n\n```py\nx = 1\n```\n\n",
     )
-    _warm_up, short, long = times
+    _warm_up, *measured = times
+    short, long = min(measured[::2]), min(measured[1::2])  # whatever else the machine does only adds
     assert long / short < 16, json.dumps(times)

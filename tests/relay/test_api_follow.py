@@ -177,7 +177,7 @@ async def test_a_poll_answers_at_once_when_there_is_something(api: Api) -> None:
         assert [event["event"] for event in batch["events"]] == ["start"]
         assert batch["offset"] == batch["events"][-1]["id"]
         assert batch["done"] is False
-        assert time.monotonic() - begun_s < 2
+        assert time.monotonic() - begun_s < 10
 
 
 async def test_a_poll_in_vain_is_empty_and_keeps_its_place(api: Api) -> None:
@@ -188,7 +188,7 @@ async def test_a_poll_in_vain_is_empty_and_keeps_its_place(api: Api) -> None:
         begun_s = time.monotonic()
         answer = await api.poll(stream_id, f"&wait={wait}&offset={offset}")
         assert answer.json() == {"events": [], "offset": offset, "done": False}
-        assert least_s <= time.monotonic() - begun_s < 3
+        assert least_s <= time.monotonic() - begun_s < 10
         assert answer.headers["X-Stream-Id"] == stream_id
 
 

@@ -127,7 +127,7 @@ async def test_a_link_ends_at_its_time(relay: Api) -> None:
     made = await link(acme, stream_id, lasts_s=1.0)
     async with relay.follow(stream_id, f"?token={made['token']}") as reader:
         events = await reader.rest()
-    assert 0 <= time.time() * 1000 - made["expires_ms"] < 1500
+    assert 0 <= time.time() * 1000 - made["expires_ms"] < 5000
     assert events[-1].event == "delta"
     assert refused(await relay.get(f"{made['url']}&offset={events[-1].id}"), "expired")
     again = await link(acme, stream_id)

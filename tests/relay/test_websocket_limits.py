@@ -313,7 +313,7 @@ async def test_goodbyes_are_spread(start_relay: StartRelay, session: aiohttp.Cli
     await relay.stop()
     at_s = sorted([await one - begun_s for one in leaving])
     assert at_s[-1] - at_s[0] > 0.3
-    assert at_s[-1] < 2.5
+    assert at_s[-1] < 5
 
 
 async def test_compression_is_agreed_on_within_its_limit(make_api: MakeApi, start_worker: StartWorker) -> None:

