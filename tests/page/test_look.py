@@ -53,6 +53,8 @@ async def test_nothing_is_wider_than_a_phone(phone: ChatPage) -> None:
     assert await phone.page.evaluate(widths) == [360, 360]
     await phone.ask(tokens=30, tools=[{"name": "t" * 80, "input": {"k": "v" * 300}}])
     await phone.until_state("done")
+    await phone.page.wait_for_selector(".tool pre")  # the page shows what has come at a pace
+    assert await phone.page.evaluate(widths) == [360, 360]
     await _show(phone, _LONG)
     assert await phone.page.evaluate(widths) == [360, 360]
 
