@@ -263,8 +263,8 @@ async def test_a_client_that_is_only_slow_is_not(
     """One that takes a little now and then is told all, however long it takes beyond the send timeout."""
     await start_worker()
     before = await let_go(served)
-    relay = await start_relay(send_timeout_s=0.4)
-    stream_id = await served.finished(messages=script(tokens=600))
+    relay = await start_relay(send_timeout_s=1.0)
+    stream_id = await served.finished(messages=script(tokens=1000))
     async with Link(lambda: [port_of(relay)]) as wire:
         wire.draw = lambda: Fate("slow", 0, bytes_per_s=40_000, lasts_s=1e9)
         async with connected(Api(served.session, f"http://127.0.0.1:{wire.port}")) as client:
