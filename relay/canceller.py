@@ -15,8 +15,8 @@ from relay.start import fresh_token
 from relay.state import fold_log
 from shared import keys
 from shared.admission import Admission
-from shared.errors import GoneError
-from shared.events import EndEvent, Event
+from shared.errors import GoneError, UnreadableError
+from shared.events import EndEvent, Event, Usage
 from shared.metrics import STREAMS_ENDED
 from shared.offset import START
 from shared.record import Record
@@ -76,8 +76,11 @@ class Canceller:
 
     async def _end(self, stream_id: str, record: Record) -> None:
         """Append the end in the worker's place, with what had been used so far."""
-        answer = await fold_log(self._log, stream_id)
-        events: list[Event] = [EndEvent("cancelled", stop_reason="cancelled", usage=answer.usage)]
+        try:
+            usage = (await fold_log(self._log, stream_id)).usage
+        except UnreadableError:
+            usage = Usage()  # it must be ended all the same
+        events: list[Event] = [EndEvent("cancelled", stop_reason="cancelled", usage=usage)]
         now_ms = round(time.time() * 1000)
         outcome = await self._log.close(stream_id, events, fresh_token(), now_ms)
         await self._admission.release(stream_id, record)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from relay.unreadable import reads_log
 from shared.answer import Answer, Block
 from shared.entry import Entry
 from shared.errors import GoneError, NotFoundError
@@ -27,11 +28,15 @@ async def owned_record(stream_log: StreamLog, stream_id: str, tenant: str) -> Re
 
 
 async def fold_log(stream_log: StreamLog, stream_id: str) -> Answer:
-    """Return the answer so far, read from the whole log. Raises ``GoneError`` when the log is no longer there."""
+    """Return the answer so far, read from the whole log. Raises ``GoneError`` when the log is no longer there.
+
+    Raises ``UnreadableError``, ``RedisError`` too.
+    """
     answer = Answer()
-    async for page in log_pages(stream_log, stream_id):
-        for entry in page:
-            answer.apply_entry(entry)
+    with reads_log(stream_id):
+        async for page in log_pages(stream_log, stream_id):
+            for entry in page:
+                answer.apply_entry(entry)
     if answer.start is None:
         message = "the stream's log has expired or was deleted; start a new stream"
         raise GoneError(message, stream_id=stream_id)

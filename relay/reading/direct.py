@@ -13,15 +13,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-import msgspec
-
 from relay.reading.voice import Voice
+from relay.unreadable import UNREADABLE
 from shared.entry import Entry
 
 _MOST_BYTES = 4096
 """Larger entries are written by the reader's task, piece by piece, as the client takes them."""
-_UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, msgspec.MsgspecError)
-"""What a dialect may raise at an entry that makes no sense, or is nested too deep."""
 
 
 class DirectWriter:
@@ -62,7 +59,7 @@ class DirectWriter:
             return False
         try:
             data = self._voice.directly(entry, chunked=self._chunked)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             self._failure = error  # not the task's to try again: half of the entry may have been told
             self._wake()
             return True

@@ -25,6 +25,7 @@ from relay.reading.voice import DialectVoice, NativeVoice, Voice
 from relay.respond import json_answer, stream_headers
 from relay.services import SERVICES
 from relay.state import fold_log, log_pages, owned_record
+from relay.unreadable import reads_log
 from shared.errors import GoneError, OverloadedError, ProviderError
 from shared.metrics import RESUMES
 from shared.offset import START, Offset
@@ -99,7 +100,7 @@ async def follow_in(request: web.Request, reading: Reading, telling: Telling) ->
 
 async def poll(request: web.Request, reading: Reading, offset: Offset | None, wait_s: float) -> web.Response:
     """Answer in the native dialect with the next events as JSON, waiting for some up to ``wait_s``."""
-    async with _subscription(request, reading, offset or START) as subscription:
+    async with _brief(request, reading, offset or START) as subscription:
         if offset is None:
             await subscription.skip_to_now()
         done = bool(reading.record.ended_ms) and await _nothing_left(subscription)
@@ -120,7 +121,7 @@ async def poll_in(request: web.Request, reading: Reading, telling: Telling, wait
 
     ``offset`` is null until the client has anything; after an error that is not in the log it stays where it was.
     """
-    async with _subscription(request, reading) as subscription:
+    async with _brief(request, reading) as subscription:
         if reading.record.ended_ms:
             await refuse_if_gone(subscription)
         past = telling.past or await past_of(request.app[SERVICES].log, reading, telling)
@@ -174,7 +175,7 @@ async def wait_for_end(request: web.Request, reading: Reading, wait_s: float) ->
     """Return when the stream has ended, when ``wait_s`` has passed, or when this relay must go."""
     if reading.record.ended_ms:
         return
-    async with _subscription(request, reading) as subscription:
+    async with _brief(request, reading) as subscription:
         with request.app[SERVICES].connections.opened(reading.record.tenant, "wait", subscription) as connection:
             async with request.app[SERVICES].viewers.watching(reading.stream_id, reading.record):
                 with suppress(TimeoutError):
@@ -184,11 +185,12 @@ async def wait_for_end(request: web.Request, reading: Reading, wait_s: float) ->
 
 
 async def survey(stream_log: StreamLog, stream_id: str, dialect: Dialect) -> Past:
-    """Return what the log holds now, as the dialect tells it. Raises ``RedisError``."""
+    """Return what the log holds now, as the dialect tells it. Raises ``RedisError``, ``UnreadableError``."""
     found = Survey(stream_id, dialect)
-    async for page in log_pages(stream_log, stream_id):
-        found.read(page)
-    return found.past()
+    with reads_log(stream_id):
+        async for page in log_pages(stream_log, stream_id):
+            found.read(page)
+        return found.past()
 
 
 async def past_of(stream_log: StreamLog, reading: Reading, telling: Telling) -> Past | None:
@@ -220,6 +222,14 @@ async def _polling(request: web.Request, reading: Reading, subscription: Subscri
     with services.connections.opened(reading.record.tenant, "poll", subscription) as connection:
         async with services.viewers.watching(reading.stream_id, reading.record, lasting=False):
             yield connection
+
+
+@asynccontextmanager
+async def _brief(request: web.Request, reading: Reading, offset: Offset = START) -> AsyncIterator[Subscription]:
+    """Give a subscription that ends with the request; failing to read it is an ``UnreadableError``."""
+    with reads_log(reading.stream_id):
+        async with _subscription(request, reading, offset) as subscription:
+            yield subscription
 
 
 def _subscription(request: web.Request, reading: Reading, offset: Offset = START) -> Subscription:

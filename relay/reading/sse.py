@@ -16,6 +16,7 @@ from relay.reading.direct import DirectWriter
 from relay.reading.first_token import FirstTokenClock
 from relay.reading.subscription import Batch, Subscription
 from relay.reading.voice import Voice
+from relay.unreadable import UNREADABLE, unreadable
 from shared.errors import GoneError
 from shared.metrics import SEND_TIMEOUTS
 from shared.settings import Settings
@@ -69,6 +70,8 @@ class SseWriter:
                 await self._follow(subscription, connection, clock)
             except GoneError as error:
                 await self._write(self._voice.error(error))
+            except UNREADABLE as error:
+                await self._write(self._voice.error(unreadable(stream_id, error)))
             await self._finish(connection)
         except TimeoutError:
             SEND_TIMEOUTS.inc()

@@ -19,6 +19,7 @@ from relay.reading.subscription import Subscription
 from relay.reading.voice import DialectVoice
 from relay.services import Services
 from relay.state import owned_record
+from relay.unreadable import UNREADABLE, unreadable
 from relay.websocket.credit import Credit
 from relay.websocket.sender import Sender
 from relay.websocket.speech import DialectSpeech, NativeSpeech, Said, Speech
@@ -157,6 +158,10 @@ class Followed:
         except TailraceError as error:
             await self._tell(speech.fail(error))
             raise
+        except UNREADABLE as error:
+            failure = unreadable(self._wish.stream_id, error)
+            await self._tell(speech.fail(failure))
+            raise failure from error
 
     async def _tell(self, said: list[Said]) -> None:
         """Tell these, as many at a time as there is credit for."""
