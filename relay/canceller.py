@@ -13,9 +13,10 @@ from relay.live.hub import Hub
 from relay.reading.subscription import Subscription
 from relay.start import fresh_token
 from relay.state import fold_log
+from relay.unreadable import UnreadableError, reads_log
 from shared import keys
 from shared.admission import Admission
-from shared.errors import GoneError, UnreadableError
+from shared.errors import GoneError
 from shared.events import EndEvent, Event, Usage
 from shared.metrics import STREAMS_ENDED
 from shared.offset import START
@@ -50,8 +51,9 @@ class Canceller:
                 try:
                     async with asyncio.timeout(self._settings.cancel_answer_s):
                         while not subscription.ended:
-                            await subscription.read()
-                except TimeoutError:
+                            with reads_log(stream_id):
+                                await subscription.read()
+                except (TimeoutError, UnreadableError):
                     log.info("stream.cancel_unanswered", stream=stream_id, worker=worker)
                 except GoneError:
                     return

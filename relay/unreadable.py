@@ -8,12 +8,16 @@ from contextlib import contextmanager
 import msgspec
 import structlog
 
-from shared.errors import UnreadableError
+from shared.errors import GoneError
 
 log = structlog.get_logger()
 
 UNREADABLE = (AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, msgspec.MsgspecError)
 """What may be raised at an entry that makes no sense, or is nested too deep."""
+
+
+class UnreadableError(GoneError):
+    """The log is there and cannot be read, which is the same to a client: only a new stream helps."""
 
 
 @contextmanager

@@ -159,11 +159,5 @@ class InternalError(TailraceError):
     code, status, retryable = "internal", 500, True
 
 
-class UnreadableError(InternalError):
-    """A stream's log holds what cannot be read; it will not get better."""
-
-    retryable = False
-
-
 class ConfigurationError(Exception):
     """A program cannot start as configured; the message is one clear sentence for the person who started it."""

@@ -6,7 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
-from tests.relay.api import Api
+from tests.relay.api import Api, script
+from tests.relay.conftest import StartWorker
 from tests.relay.socket_client import connected
 
 SAID = "cannot be read"
@@ -31,11 +32,11 @@ async def test_a_reader_is_told_and_not_just_cut_off(api: Api, unreadable: str, 
 
 @pytest.mark.parametrize("path", ["", "/events?mode=poll", "/events?mode=poll&format=anthropic&wait=0"])
 async def test_who_asks_for_json_is_told(api: Api, unreadable: str, path: str) -> None:
-    """500, since it is nobody's mistake but ours, and with the advice not to ask again."""
+    """As of a log that has gone: only a new stream helps."""
     answer = await api.get(f"/v1/streams/{unreadable}{path}")
-    assert answer.status == 500
+    assert answer.status == 410
     error = answer.json()["error"]
-    assert (error["code"], error["retryable"]) == ("internal", False)
+    assert (error["code"], error["retryable"]) == ("gone", False)
     assert SAID in error["message"]
 
 
@@ -53,3 +54,14 @@ async def test_a_socket_is_told_and_its_other_streams_go_on(api: Api, unreadable
 async def test_it_can_be_ended(api: Api, unreadable: str) -> None:
     """Whatever its log holds, it takes up no place for ever."""
     assert (await api.ask("DELETE", f"/v1/streams/{unreadable}")).status == 204
+
+
+@pytest.mark.parametrize("junk", JUNK)
+async def test_it_can_be_ended_under_a_worker(api: Api, start_worker: StartWorker, redis: Redis, junk: bytes) -> None:
+    """Also while an answer is being written."""
+    await start_worker()
+    stream_id = await api.start(messages=script(tokens=1000, per_second=20))
+    async with api.follow(stream_id) as reader:
+        await reader.until("delta")
+    await redis.xadd(keys.log(stream_id), {"d": junk}, id="1-999999")
+    assert (await api.ask("DELETE", f"/v1/streams/{stream_id}")).status == 204
