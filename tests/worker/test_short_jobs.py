@@ -174,7 +174,7 @@ async def test_a_job_cut_by_the_death_of_redis_ends_no_worker(redis_server: Star
         async with Redis.from_url(server.url) as redis, dispatching(server.url, slots, poll_s=0.1):
             queue = JobQueue(redis, Settings())
             (cut,) = await enqueue(queue, 1)
-            await eventually(lambda: bool(slots.asked))
+            await eventually(lambda: redis.exists(f"{retry_key_prefix}{cut}:1"), what="arq has begun with the job")
             server.kill()
             slots.may_answer.set()
             await seen(logged, "dispatch.job_unfinished")
