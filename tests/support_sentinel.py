@@ -15,7 +15,7 @@ NAME = "tailrace"
 _SENTINELS = 3
 _QUORUM = 2
 _DOWN_AFTER_MS = 2000
-"""Longer than a busy machine stands still: Sentinels that miss a living primary's answers depose it, each another."""
+"""Longer than a busy machine stands still: by less, Sentinels depose a primary that is alive."""
 _FAILOVER_MS = 6000
 
 

@@ -33,7 +33,7 @@ SSE_HEADERS = {
 _NEARLY = 0.7
 """Of ``heartbeat_s``: a subscription may wake that early, and must not then wait for the next time."""
 _SLICE_BYTES = 4096
-"""What is written at once; a client that has stopped reading makes the relay hold one such slice, twice."""
+"""What is written at once; a client that has stopped reading leaves one such slice in the transport."""
 _MOST_SLICE_BYTES = 16_384
 """The same for one that has just taken as much as this at once."""
 _KERNEL_BYTES = 16_384

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 _BATCH_BYTES = 8_192
 """The most that one ``read`` gives out, in bytes of a dialect, about; one entry is given at any size."""
 _MOST_BATCH_BYTES = 32_768
-"""The same for a reader that has just taken as much at once."""
+"""The same for a reader that takes much at once."""
 _ENTRY_BYTES = 128
 """What an entry comes to, before any was seen."""
 _RESTORING_S = 15.0

@@ -11,10 +11,17 @@ from tests.relay.conftest import StartWorker
 from tests.relay.socket_client import connected
 
 SAID = "cannot be read"
-JUNK = [b"junk", b"1 2\nno event", b"1 2\n{}", b"1 2\n[" + b"[" * 5_000, b"\xff\n\xff", b""]
+JUNK = [
+    pytest.param(b"junk", id="no header"),
+    pytest.param(b"1 2\nno event", id="no JSON"),
+    pytest.param(b"1 2\n{}", id="no event"),
+    pytest.param(b"1 2\n[" + b"[" * 5_000, id="nested too deep"),
+    pytest.param(b"\xff\n\xff", id="no text"),
+    pytest.param(b"", id="nothing"),
+]
 
 
-@pytest.fixture(params=JUNK, ids=["no header", "no JSON", "no event", "nested too deep", "no text", "nothing"])
+@pytest.fixture(params=JUNK)
 async def unreadable(request: pytest.FixtureRequest, api: Api, redis: Redis) -> str:
     """Give a stream whose log goes on with junk, after an entry of ours."""
     stream_id = await api.start()
@@ -49,6 +56,8 @@ async def test_a_socket_is_told_and_its_other_streams_go_on(api: Api, unreadable
         await client.say("follow", stream=unreadable)
         assert (await client.until("unsubscribed", stream=unreadable))["reason"] == "error"
         assert (await client.ask("ping"))["type"] == "pong"
+        await api.post(f"/v1/streams/{other}/cancel")
+        assert (await client.until("unsubscribed", stream=other))["reason"] == "ended"
 
 
 async def test_it_can_be_ended(api: Api, unreadable: str) -> None:
