@@ -15,6 +15,7 @@ from relay.health import RedisHealth
 from relay.links import Links
 from relay.live.hub import Hub
 from relay.start import Starter
+from relay.start_order import StartOrder
 from relay.turnstile import Turnstile
 from relay.viewers import Viewers
 from relay.websocket.deflate import Deflate
@@ -23,7 +24,7 @@ from shared.chats import Chats
 from shared.cluster import Streams
 from shared.jobs import JobQueue
 from shared.link_keys import LinkKeys
-from shared.redis_client import queue_redis, streams_redis
+from shared.redis_client import is_one_redis, queue_redis, streams_redis
 from shared.settings import Settings
 from shared.stream_log import StreamLog
 
@@ -58,6 +59,7 @@ class Services:
         admission = Admission(queue, settings)
         hub = Hub(streams, stream_log, settings)
         jobs = JobQueue(queue, settings)
+        order = StartOrder(admission, stream_log, jobs, only=queue if is_one_redis(settings) else None)
         authenticator = Authenticator(settings)
         return cls(
             settings=settings,
@@ -67,7 +69,7 @@ class Services:
             admission=admission,
             chats=Chats(queue, settings),
             hub=hub,
-            starter=Starter(settings, admission, stream_log, jobs),
+            starter=Starter(settings, order, stream_log),
             canceller=Canceller(settings, admission, stream_log, hub, queue),
             viewers=Viewers(f"relay-{secrets.token_hex(4)}", stream_log, settings),
             connections=Connections(settings),

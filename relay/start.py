@@ -1,4 +1,4 @@
-"""Starting a stream: the steps of the start order, each idempotent, so that whoever finds one missing finishes it."""
+"""Starting a stream: what a request must be for that, what it is answered, and what a repeated one is led to."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import secrets
 import time
 from dataclasses import dataclass, replace
 
-import msgspec
 import structlog
 
-from shared import keys
-from shared.admission import Admission, Admitted, Applicant
-from shared.entry import Entry, encode_blob
+from relay.start_order import StartOrder
+from shared.admission import Admitted, Applicant
 from shared.errors import (
     ConflictError,
     InvalidRequestError,
@@ -22,12 +20,10 @@ from shared.errors import (
     UnavailableError,
     UnknownModelError,
 )
-from shared.events import StartEvent
 from shared.expressible import refuse_unsupported
-from shared.jobs import JobQueue
 from shared.metrics import STREAMS_STARTED
 from shared.models import Model
-from shared.offset import EntryId, new_stream_id
+from shared.offset import new_stream_id
 from shared.record import Record
 from shared.request import CancelAfter, StreamRequest
 from shared.settings import Settings
@@ -35,7 +31,6 @@ from shared.stream_log import StreamLog
 
 log = structlog.get_logger()
 
-FIRST_ENTRY = EntryId(0, 1)
 MAX_KEY_LENGTH = 256
 _UNSETTLED_S = 0.1
 
@@ -52,12 +47,11 @@ class Started:
 class Starter:
     """Starts streams. Raises ``RedisError`` when Redis is away; with the same key a request is safe to repeat."""
 
-    def __init__(self, settings: Settings, admission: Admission, stream_log: StreamLog, jobs: JobQueue) -> None:
-        """Use the two sides of Redis and the queue."""
+    def __init__(self, settings: Settings, order: StartOrder, stream_log: StreamLog) -> None:
+        """Start by ``order``, and look in ``stream_log`` for what a repeated request has started."""
         self._settings = settings
-        self._admission = admission
+        self._order = order
         self._log = stream_log
-        self._jobs = jobs
 
     async def start(
         self, tenant: str, request: StreamRequest, idempotency_key: str | None, keep: bytes | None = None
@@ -77,47 +71,35 @@ class Starter:
         refuse_unsupported(model, request)
         body = request.model_dump_json(exclude_unset=True)
         body_hash = hashlib.sha256(body.encode()).hexdigest()
-        record = self._record(tenant, request, name, model)
-        applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash, record.created_ms)
-        admitted = await self._admit(applicant)
-        if admitted.status == "tenant full":
-            message = "this API key has as many queued and running streams as it may have; wait for one to end"
-            raise LimitError(message, retry_after_s=2)
-        if admitted.status == "full":
-            message = "the service is running as many streams as it can; try again shortly"
-            raise OverloadedError(message, retry_after_s=2)
-        if admitted.body_hash != body_hash:
-            message = "this Idempotency-Key was used for a different request; use a new key for a new request"
-            raise ConflictError(message, stream_id=admitted.stream_id)
+        applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash, round(time.time() * 1000))
+        record = self._record(applicant, request, name, model)
+        admitted, made = await self._begin(applicant, record, keep)
+        _refuse(applicant, admitted)
         attached = admitted.status == "repeated"
         if attached and (found := await self._log.record(admitted.stream_id)) and found.status != "queued":
             return Started(admitted.stream_id, attached=True, record=found)
-        if idempotency_key is not None:
-            remembered = keys.idempotency(tenant, idempotency_key)
-            record = replace(record, created_ms=admitted.created_ms, idempotency=remembered, body_hash=body_hash)
-        record = await self._keep(admitted.stream_id, record, keep)
-        created = await self._create(admitted.stream_id, record, new=not attached)
-        await self._jobs.enqueue(admitted.stream_id, 1)
+        found = replace(record, created_ms=admitted.created_ms)
+        if not made:
+            found = await self._order.finish(admitted.stream_id, found, keep, new=not attached)
         if not attached:
             STREAMS_STARTED.inc()
         log.info("stream.started", stream=admitted.stream_id, tenant=tenant, model=name, attached=attached)
-        found = record if created else await self._log.record(admitted.stream_id)
         if found is None:
             message = "the stream was started but cannot be read yet; follow it with GET"
             raise UnavailableError(message, retry_after_s=1, stream_id=admitted.stream_id)
         return Started(admitted.stream_id, attached, found)
 
-    async def _admit(self, applicant: Applicant) -> Admitted:
-        """Admit the stream; after a restart or failover of Redis, once it is certain what its key stands for."""
+    async def _begin(self, applicant: Applicant, record: Record, keep: bytes | None) -> tuple[Admitted, bool]:
+        """Begin; after a restart or failover of Redis, once it is certain what the key stands for."""
         deadline_s = time.monotonic() + 2 * self._settings.lease_s
-        while (admitted := await self._admission.admit(applicant)).status == "unsettled":
+        while (begun := await self._order.begin(applicant, record, keep))[0].status == "unsettled":
             if time.monotonic() > deadline_s:
                 message = (
                     "Redis has just restarted, and this Idempotency-Key cannot be looked up yet; try again shortly"
                 )
                 raise OverloadedError(message, retry_after_s=1)
             await asyncio.sleep(_UNSETTLED_S)
-        return admitted
+        return begun
 
     def model_named(self, asked: str | None) -> tuple[str, Model]:
         """Return the model of that name, of None the default, and its name. Raises ``UnknownModelError``."""
@@ -134,38 +116,36 @@ class Starter:
             raise UnknownModelError(message)
         return name, model
 
-    def _record(self, tenant: str, request: StreamRequest, name: str, model: Model) -> Record:
+    def _record(self, applicant: Applicant, request: StreamRequest, name: str, model: Model) -> Record:
         """Return the record of a new stream."""
         asked = request.max_tokens or min(self._settings.max_tokens_default, model.max_tokens)
         when = request.when_abandoned
         limits: dict[str, float | None] = {"continue": None, "cancel": self._settings.abandon_grace_s}
         return Record(
-            tenant=tenant,
+            tenant=applicant.tenant,
             model=name,
             provider=model.provider,
-            created_ms=round(time.time() * 1000),
+            created_ms=applicant.created_ms,
             max_tokens=min(asked, model.max_tokens, self._settings.max_tokens_cap),
             metadata=request.metadata,
             request=request.model_dump_json(exclude_none=True).encode(),
             when_abandoned_s=when.cancel_after_s if isinstance(when, CancelAfter) else limits[when],
+            idempotency=applicant.remembered,
+            body_hash=applicant.body_hash if applicant.remembered else "",
         )
 
-    async def _keep(self, stream_id: str, record: Record, body: bytes | None) -> Record:
-        """Keep ``body``, if there is one, before anybody can end the stream; return the record, which says so."""
-        if body is None:
-            return record
-        await self._log.kept.keep(stream_id, body)
-        return replace(record, kept=True)
 
-    async def _create(self, stream_id: str, record: Record, *, new: bool) -> bool:
-        """Make the record and the start event, unless they are there, which is returned."""
-        asked = msgspec.json.decode(record.request).get("max_tokens")
-        clamped = asked if asked is not None and asked > record.max_tokens else None
-        start = StartEvent(
-            stream_id, record.provider, record.model, record.created_ms, record.max_tokens, clamped, record.metadata
-        )
-        first = Entry(FIRST_ENTRY, encode_blob([start], record.created_ms))
-        return await self._log.create(stream_id, record, first, new=new)
+def _refuse(applicant: Applicant, admitted: Admitted) -> None:
+    """Raise what a start that was not admitted is answered, unless it is a repeat of the same request."""
+    if admitted.status == "tenant full":
+        message = "this API key has as many queued and running streams as it may have; wait for one to end"
+        raise LimitError(message, retry_after_s=2)
+    if admitted.status == "full":
+        message = "the service is running as many streams as it can; try again shortly"
+        raise OverloadedError(message, retry_after_s=2)
+    if admitted.body_hash != applicant.body_hash:
+        message = "this Idempotency-Key was used for a different request; use a new key for a new request"
+        raise ConflictError(message, stream_id=admitted.stream_id)
 
 
 def _is_key(text: str) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from redis.asyncio import Redis
 
 from shared import keys
 from shared.record import Record
-from shared.scripts import run_script
+from shared.scripts import Call, run_script
 from shared.settings import Settings
 
 _KEYLESS_MS = 60_000
@@ -27,6 +27,11 @@ class Applicant:
     idempotency_key: str | None
     body_hash: str
     created_ms: int
+
+    @property
+    def remembered(self) -> str:
+        """The Redis key that remembers the idempotency key, empty if there is none."""
+        return "" if self.idempotency_key is None else keys.idempotency(self.tenant, self.idempotency_key)
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,13 @@ class Admission:
 
         An admitted stream is offered to every worker after ``start_grace_s`` even if its job is lost.
         """
+        return admitted(applicant, await run_script(self._redis, *self.admission(applicant)))
+
+    def admission(self, applicant: Applicant) -> Call:
+        """Return the call that admits the stream; ``admitted`` reads its answer."""
         index = keys.tenant_streams(applicant.tenant)
-        key = applicant.idempotency_key
-        remembered = index if key is None else keys.idempotency(applicant.tenant, key)
-        answer = await run_script(
-            self._redis,
+        remembered = applicant.remembered or index
+        return Call(
             "admit",
             (keys.LEASES, keys.tenant_active(applicant.tenant), index, remembered, keys.APPLICANTS, keys.HISTORY),
             (
@@ -77,11 +84,6 @@ class Admission:
                 round(self._settings.lease_s * 1000),
             ),
         )
-        status = answer[0].decode()
-        if status == "repeated":
-            stream_id, body_hash, created_ms = answer[1].decode().split(" ")
-            return Admitted("repeated", stream_id, body_hash, int(created_ms))
-        return Admitted(status, applicant.stream_id, applicant.body_hash, applicant.created_ms)
 
     async def stand_in(self, tenant: str, body: bytes, fresh: str, *, retried: bool) -> str:
         """Return the idempotency key that stands for a request without one: ``fresh``, which is remembered for 60 s.
@@ -146,6 +148,15 @@ class Admission:
     async def active(self) -> int:
         """Return how many streams are queued or running."""
         return int(await self._redis.zcard(keys.LEASES))
+
+
+def admitted(applicant: Applicant, answer: Any) -> Admitted:
+    """Return what the answer to an admission says."""
+    status = answer[0].decode()
+    if status == "repeated":
+        stream_id, body_hash, created_ms = answer[1].decode().split(" ")
+        return Admitted("repeated", stream_id, body_hash, int(created_ms))
+    return Admitted(status, applicant.stream_id, applicant.body_hash, applicant.created_ms)
 
 
 def _remembered(stream_id: str, body_hash: str, created_ms: int) -> str:

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
 from shared import keys
-from shared.scripts import run_script
+from shared.scripts import Call, run_script
 from shared.settings import Settings
 
 PRODUCE = "produce"
@@ -61,8 +61,11 @@ class JobQueue:
         Idempotent while the job is queued or being started. After that it is queued again, and the worker's claim of
         the attempt refuses it: so a caller who does not know whether a call has worked repeats it.
         """
-        job_id = f"{stream_id}:{attempt}"
-        return await self._redis.enqueue_job(PRODUCE, stream_id, attempt, _job_id=job_id) is not None
+        return bool(await run_script(self._redis, *self.job(stream_id, attempt)))
+
+    def job(self, stream_id: str, attempt: int) -> Call:
+        """Return the call that does it."""
+        return self._redis.queueing(f"{stream_id}:{attempt}", PRODUCE, (stream_id, attempt))
 
     async def depth(self) -> Depth:
         """Return how many jobs are not done and for how many seconds the first has been due."""
@@ -92,16 +95,18 @@ class JobRedis(ArqRedis):
         Serves arq's cron as well. Of arq's options, ``_job_id`` and ``_defer_until`` are understood.
         """
         job_id: str = options.get("_job_id") or uuid4().hex
-        due: datetime | None = options.get("_defer_until")
+        queued = await run_script(self, *self.queueing(job_id, function, args, options.get("_defer_until")))
+        return Job(job_id, self, self.default_queue_name, decode_job) if queued else None
+
+    def queueing(self, job_id: str, function: str, args: tuple[Any, ...], due: datetime | None = None) -> Call:
+        """Return the call that queues a job, due now by default; it answers 0 if its id is known."""
         data = serialize_job(function, args, {}, None, timestamp_ms(), serializer=encode_job)
         marks = (prefix + job_id for prefix in (job_key_prefix, in_progress_key_prefix, result_key_prefix))
-        queued = await run_script(
-            self,
+        return Call(
             "enqueue",
             (self.default_queue_name, keys.WAKE, *marks),
             (job_id, data, to_unix_ms(due) if due else 0, self.expires_extra_ms, MOST_WAKES),
         )
-        return Job(job_id, self, self.default_queue_name, decode_job) if queued else None
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002 - redis-py's
         """Return a pipeline that cannot re-create a queue that Redis has lost."""

@@ -46,6 +46,11 @@ def streams_redis(settings: Settings) -> Streams:
     return _checked(_single, "TAILRACE_STREAMS_URL", url, settings)
 
 
+def is_one_redis(settings: Settings) -> bool:
+    """Tell whether queue and streams are on one server, so that one script may touch both."""
+    return settings.streams_url in (None, settings.redis_url)
+
+
 def _is_cluster(url: str) -> bool:
     return url.partition("://")[0] in CLUSTER_SCHEMES
 

@@ -1,6 +1,7 @@
 """The Lua scripts of ``shared/lua``, loaded once and called by their hash.
 
-A line ``-- include NAME`` in a script stands for the text of another, since Redis has no modules of its own.
+A line ``-- include NAME`` in a script stands for the text of another, since Redis has no modules of its own. A script
+that includes others as the bodies of functions takes several steps at once, each of which stays one file.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import NoScriptError
 
@@ -20,16 +21,35 @@ from shared.cluster_map import Argument
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 
 
+class Call(NamedTuple):
+    """A script by its name, with what it is given."""
+
+    name: str
+    keys: Sequence[str | bytes]
+    arguments: Sequence[Argument]
+
+
 @cache
 def _source(name: str) -> tuple[str, str]:
     """Return a script's text and its SHA-1."""
-    text = _INCLUDE.sub(lambda found: _text(found[1]), _text(name))
+    text = _text(name)
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def _text(name: str) -> str:
-    """Return what a script's file holds."""
-    return (files("shared") / "lua" / f"{name}.lua").read_text()
+    """Return what a script's file holds, with what it includes."""
+    text = (files("shared") / "lua" / f"{name}.lua").read_text()
+    return _INCLUDE.sub(lambda found: _text(found[1]), text)
+
+
+def in_one(name: str, calls: Sequence[Call]) -> Call:
+    """Return a call of the script that takes the steps of ``calls`` at once.
+
+    Its arguments begin with how many keys and how many arguments each step but the last has.
+    """
+    sizes = [len(part) for call in calls[:-1] for part in (call.keys, call.arguments)]
+    names = [key for call in calls for key in call.keys]
+    return Call(name, names, [*sizes, *(one for call in calls for one in call.arguments)])
 
 
 async def run_script(client: Streams, name: str, keys: Sequence[str | bytes], arguments: Sequence[Argument]) -> Any:

@@ -8,12 +8,12 @@ have the one field of a record that no writer needs: ``shared/link_keys.py``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from redis.exceptions import RedisError
 
 from shared import keys
+from shared.claims import Claim, Claimed, claim_call, claimed
 from shared.cluster import Cluster, Streams, execute_each, primaries
 from shared.cluster_map import Argument, Command
 from shared.entry import Entry, encode_blob
@@ -23,7 +23,7 @@ from shared.log_answers import Appended, Glance, appended, glance, outlook
 from shared.offset import NO_ENTRY, EntryId
 from shared.record import Record
 from shared.run import Run, runs_of
-from shared.scripts import run_script, run_script_each
+from shared.scripts import Call, run_script, run_script_each
 from shared.settings import Settings
 
 __all__ = ["MAX_APPENDS", "Append", "Appended", "Claim", "Claimed", "Glance", "Place", "StreamLog"]
@@ -44,30 +44,6 @@ class Append(NamedTuple):
     entry: Entry
     end_status: EndStatus | None = None
     """Set when the entry holds the end event."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Who asks for a stream: a fresh random token, for the attempt after ``replaces``."""
-
-    replaces: int
-    token: str
-    worker_id: str
-    spared_ms: int = 0
-    """A claim younger than this is not replaced: a lease that begins with it cannot have run out."""
-    careful: bool = False
-    """Refuse a stream of which Redis may have lost an attempt: whoever runs that may live, as the lease will show."""
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """The answer to a claim: granted to ``attempt``, or why not, with the latest attempt."""
-
-    status: Literal["granted", "gone", "closed", "cancelled", "stale"]
-    attempt: int
-    follows: EntryId = NO_ENTRY
-    log: Sequence[Entry] = ()
-    """All of the log, where it had one entry before: nobody needs to read it."""
 
 
 class Place(NamedTuple):
@@ -96,8 +72,12 @@ class StreamLog:
         Idempotent, and also what restores a stream that Redis has lost, which is then not ``new``: attempts after it
         get numbers that no lost one can have had.
         """
-        answer = await run_script(
-            self._redis,
+        answer = await run_script(self._redis, *self.creation(stream_id, record, first, new=new))
+        return cast(bytes, answer) == b"created"
+
+    def creation(self, stream_id: str, record: Record, first: Entry, *, new: bool = True) -> Call:
+        """Return the call that does it."""
+        return Call(
             "create",
             (keys.record(stream_id), keys.log(stream_id)),
             (
@@ -110,7 +90,6 @@ class StreamLog:
                 *record.to_fields(),
             ),
         )
-        return cast(bytes, answer) == b"created"
 
     async def append(self, appends: Sequence[Append]) -> list[Appended]:
         """Append up to ``MAX_APPENDS`` entries, in this order, in one round trip; an outcome each."""
@@ -140,30 +119,11 @@ class StreamLog:
 
         ``event.follows`` is filled in by the script. The same token again gets the same grant.
         """
-        before, after = encode_blob([event], t_ms).split(b'"follows":"', 1)
-        before, after = before + b'"follows":"', after[after.index(b'"') :]
+        blob = encode_blob([event], t_ms)
         answer = await run_script(
-            self._redis,
-            "claim",
-            (keys.record(stream_id), keys.log(stream_id)),
-            (
-                self._publish,
-                claim.replaces,
-                claim.token,
-                claim.worker_id,
-                before,
-                after,
-                self._running_ms,
-                claim.spared_ms,
-                int(claim.careful),
-                keys.live(stream_id),
-            ),
+            self._redis, *claim_call(stream_id, claim, blob, publish=self._publish, log_ttl_ms=self._running_ms)
         )
-        if answer[0] != b"granted":
-            return Claimed(answer[0].decode(), answer[1])
-        follows, attempt = EntryId.parse(answer[2]), answer[1]
-        told = (Entry(follows, answer[3]), Entry(EntryId(attempt, 2), before + answer[2] + after)) if answer[3] else ()
-        return Claimed("granted", attempt, follows, told)
+        return claimed(answer, blob)
 
     async def close(
         self, stream_id: str, events: Sequence[Event], token: str, t_ms: int, replaces: int | None = None

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from shared.answer import Answer
+from shared.claims import Claim
 from shared.entry import Entry
 from shared.events import AttemptEvent, AttemptMode, AttemptReason, EndEvent, EndStatus, ErrorEvent, Event, Usage
 from shared.metrics import QUEUE_WAIT, STREAMS_ENDED, TAKEOVERS
 from shared.offset import NO_ENTRY
 from shared.record import Record
 from shared.request import StreamRequest
-from shared.stream_log import Claim
 from worker.outage import insist
 from worker.parts import Parts
 from worker.stream_writer import StreamWriter

@@ -11,7 +11,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from relay.start import FIRST_ENTRY, Started, Starter
+from relay.start import Started, Starter
+from relay.start_order import FIRST_ENTRY, StartOrder
 from shared import keys
 from shared.admission import Admission, Applicant
 from shared.cluster import Streams
@@ -45,7 +46,9 @@ class System:
         self.log = StreamLog(streams or queue, settings)
         self.admission = Admission(queue, settings)
         self.leases = Leases(queue, settings)
-        self.starter = Starter(settings, self.admission, self.log, JobQueue(queue, settings))
+        only = queue if streams is None else None
+        order = StartOrder(self.admission, self.log, JobQueue(queue, settings), only)
+        self.starter = Starter(settings, order, self.log)
 
     async def start(self, tenant: str = TENANT, **script: Any) -> str:
         """Start a stream as a relay does and return its id."""

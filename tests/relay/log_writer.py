@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 
 from relay.live.hub import Hub
 from relay.reading.subscription import Fork, Subscription, pieces
+from shared.claims import Claim
 from shared.cluster import Streams
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, DeltaEvent, EndEvent, Event, StartEvent
 from shared.offset import NO_ENTRY, EntryId, Offset, new_stream_id
 from shared.record import Record
 from shared.settings import Settings
-from shared.stream_log import Append, Claim, StreamLog
+from shared.stream_log import Append, StreamLog
 from shared.tasks import end_tasks
 
 RECORD = Record("acme", "sim", "sim", 1_790_000_000_000, 100, {}, b'{"messages":[]}')

@@ -10,6 +10,7 @@ import pytest
 from redis.exceptions import RedisError, TryAgainError
 
 from shared import keys
+from shared.claims import Claim
 from shared.cluster import Cluster
 from shared.cluster_map import slot_of
 from shared.entry import Entry, encode_blob
@@ -17,7 +18,7 @@ from shared.events import AttemptEvent, DeltaEvent, EndEvent
 from shared.offset import NO_ENTRY, EntryId
 from shared.redis_client import streams_redis
 from shared.settings import Settings
-from shared.stream_log import Append, Appended, Claim, Glance, Place, StreamLog
+from shared.stream_log import Append, Appended, Glance, Place, StreamLog
 from tests.relay.log_writer import RECORD, LogWriter
 from tests.support import eventually
 from tests.support_cluster import ClusterSet

@@ -9,12 +9,13 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.claims import Claim, Claimed
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, EndEvent, StartEvent
 from shared.offset import NO_ENTRY, EntryId, new_stream_id
 from shared.record import Record
 from shared.settings import Settings
-from shared.stream_log import Claim, Claimed, StreamLog
+from shared.stream_log import StreamLog
 from tests.conftest import StartRedis
 from tests.support_redis import RedisProcess
 

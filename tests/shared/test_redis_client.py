@@ -6,7 +6,7 @@ import pytest
 import uvloop
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.redis_client import queue_redis
+from shared.redis_client import is_one_redis, queue_redis
 from shared.settings import Settings
 from tests.support import eventually
 
@@ -17,6 +17,13 @@ def test_every_kind_of_address_gets_connections_that_tell_they_are_closed(scheme
     pool = queue_redis(Settings(redis_url=f"{scheme}://127.0.0.1/0")).connection_pool
     assert hasattr(pool.connection_class, "send_packed_command")
     assert pool.connection_class.__module__ == "shared.redis_connection"
+
+
+def test_whether_one_script_may_touch_queue_and_streams_is_told_by_the_settings() -> None:
+    """Where they are at one address, and in doubt not."""
+    elsewhere = (None, "redis://a/0", "redis://a/1", "redis://b/0", "cluster://a")
+    told = [is_one_redis(Settings(redis_url="redis://a/0", streams_url=url)) for url in elsewhere]
+    assert told == [True, True, False, False, False]
 
 
 def test_a_connection_that_uvloop_has_closed_is_a_lost_connection(redis_url: str) -> None:

@@ -9,12 +9,13 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.claims import Claim, Claimed
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, DeltaEvent, EndEvent, StartEvent
 from shared.offset import NO_ENTRY, EntryId, new_stream_id
 from shared.record import Record
 from shared.settings import Settings
-from shared.stream_log import Append, Appended, Claim, Claimed, StreamLog
+from shared.stream_log import Append, Appended, StreamLog
 
 SETTINGS = Settings(ttl_s=60, running_ttl_s=120, tombstone_s=600)
 RECORD = Record("acme", "sim", "sim", 1_790_000_000_000, 100, {"k": "v"}, b'{"messages":[]}')

@@ -11,12 +11,13 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.claims import Claim
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, DeltaEvent, EndEvent, Event, StartEvent
 from shared.offset import NO_ENTRY, EntryId, new_stream_id
 from shared.record import Record
 from shared.settings import Settings
-from shared.stream_log import Claim, StreamLog
+from shared.stream_log import StreamLog
 from tests.support import eventually
 from tests.support_redis import RedisProcess
 from worker.publisher import Publisher

@@ -1,0 +1,70 @@
+"""The steps of a start, in their order: admitted, kept, made, queued.
+
+Each is idempotent, so that whoever finds one missing finishes it. Where the streams are on the queue's own server, a
+start is one script and one round trip, and a stream that is refused, or was started before, leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+from redis.asyncio import Redis
+
+from shared.admission import Admission, Admitted, Applicant, admitted
+from shared.entry import Entry, encode_blob
+from shared.events import StartEvent
+from shared.jobs import JobQueue
+from shared.offset import EntryId
+from shared.record import Record
+from shared.scripts import in_one, run_script
+from shared.stream_log import StreamLog
+
+FIRST_ENTRY = EntryId(0, 1)
+_FIRST_ATTEMPT = 1
+
+
+class StartOrder:
+    """What a start asks of Redis. Every method raises ``RedisError`` when Redis does not answer."""
+
+    def __init__(self, admission: Admission, stream_log: StreamLog, jobs: JobQueue, only: Redis | None) -> None:
+        """Use the two sides of Redis; ``only`` is the one server that is both of them, if there is one."""
+        self._admission = admission
+        self._log = stream_log
+        self._jobs = jobs
+        self._only = only
+
+    async def begin(self, applicant: Applicant, record: Record, keep: bytes | None) -> tuple[Admitted, bool]:
+        """Admit the stream, and tell whether it is made and queued by that too; if not, ``finish`` must follow."""
+        if self._only is None or keep is not None:
+            return await self._admission.admit(applicant), False
+        stream_id = applicant.stream_id
+        steps = (
+            self._admission.admission(applicant),
+            self._log.creation(stream_id, record, _first_entry(stream_id, record)),
+            self._jobs.job(stream_id, _FIRST_ATTEMPT),
+        )
+        answer = admitted(applicant, await run_script(self._only, *in_one("start", steps)))
+        return answer, answer.status == "admitted"
+
+    async def finish(self, stream_id: str, record: Record, keep: bytes | None, *, new: bool) -> Record | None:
+        """Make an admitted stream, unless it is there, and queue its job; return its record, None if it has vanished.
+
+        ``keep`` is kept before anybody can end the stream.
+        """
+        if keep is not None:
+            await self._log.kept.keep(stream_id, keep)
+            record = replace(record, kept=True)
+        created = await self._log.create(stream_id, record, _first_entry(stream_id, record), new=new)
+        await self._jobs.enqueue(stream_id, _FIRST_ATTEMPT)
+        return record if created else await self._log.record(stream_id)
+
+
+def _first_entry(stream_id: str, record: Record) -> Entry:
+    """Return the entry that every log begins with: the start event."""
+    asked = msgspec.json.decode(record.request).get("max_tokens")
+    clamped = asked if asked is not None and asked > record.max_tokens else None
+    start = StartEvent(
+        stream_id, record.provider, record.model, record.created_ms, record.max_tokens, clamped, record.metadata
+    )
+    return Entry(FIRST_ENTRY, encode_blob([start], record.created_ms))
