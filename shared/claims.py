@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from shared import keys
-from shared.entry import Entry
+from shared.entry import Entry, encode_blob
+from shared.events import AttemptEvent
 from shared.offset import NO_ENTRY, EntryId
+from shared.record import Record
 from shared.scripts import Call
 
 
@@ -36,8 +38,27 @@ class Claimed:
     """All of the log, where it had one entry before: nobody needs to read it."""
 
 
-def claim_call(stream_id: str, claim: Claim, blob: bytes, *, publish: str, log_ttl_ms: int) -> Call:
-    """Return the call that claims a stream; ``blob`` is the attempt event's entry, whose ``follows`` it fills in."""
+class AttemptEntry(NamedTuple):
+    """An attempt event's blob without the id of the entry it follows, which the claim fills in."""
+
+    before: bytes
+    after: bytes
+
+    @classmethod
+    def of(cls, event: AttemptEvent, t_ms: int) -> AttemptEntry:
+        """Return the blob of the event, written at ``t_ms``."""
+        before, after = encode_blob([event], t_ms).split(b'"follows":"', 1)
+        return cls(before + b'"follows":"', after[after.index(b'"') :])
+
+    @classmethod
+    def of_first(cls, t_ms: int) -> AttemptEntry:
+        """Return that of a first attempt of an unknown record, up to the provider and the model, which are in there."""
+        before, after = cls.of(AttemptEvent(1, "first", "start", "", "", ""), t_ms)
+        return cls(before[: before.index(b'"provider":')], after)
+
+
+def claim_call(stream_id: str, claim: Claim, entry: AttemptEntry, publish: str, log_ttl_ms: int) -> Call:
+    """Return the call that claims a stream and tells so by ``entry``, which ``claimed`` needs to read its answer."""
     return Call(
         "claim",
         (keys.record(stream_id), keys.log(stream_id)),
@@ -46,7 +67,7 @@ def claim_call(stream_id: str, claim: Claim, blob: bytes, *, publish: str, log_t
             claim.replaces,
             claim.token,
             claim.worker_id,
-            *_around_follows(blob),
+            *entry,
             log_ttl_ms,
             claim.spared_ms,
             int(claim.careful),
@@ -55,17 +76,22 @@ def claim_call(stream_id: str, claim: Claim, blob: bytes, *, publish: str, log_t
     )
 
 
-def claimed(answer: Any, blob: bytes) -> Claimed:
-    """Return what the answer to a claim with this ``blob`` says."""
+def claimed(answer: Any, entry: AttemptEntry) -> Claimed:
+    """Return what the answer to a claim says."""
     if answer[0] != b"granted":
         return Claimed(answer[0].decode(), answer[1])
     follows, attempt = EntryId.parse(answer[2]), answer[1]
-    before, after = _around_follows(blob)
-    told = (Entry(follows, answer[3]), Entry(EntryId(attempt, 2), before + answer[2] + after)) if answer[3] else ()
+    blob = entry.before + answer[2] + entry.after
+    told = (Entry(follows, answer[3]), Entry(EntryId(attempt, 2), blob)) if answer[3] else ()
     return Claimed("granted", attempt, follows, told)
 
 
-def _around_follows(blob: bytes) -> tuple[bytes, bytes]:
-    """Return an attempt event's blob up to the id of the entry it follows, which is not known yet, and the rest."""
-    before, after = blob.split(b'"follows":"', 1)
-    return before + b'"follows":"', after[after.index(b'"') :]
+def taken_up(answer: Any, entry: AttemptEntry) -> tuple[Record | None, Claimed]:
+    """Return what the answer to a taking up says: the record as it was before, None if there is none, and the claim's.
+
+    A claim that is repeated, since its answer was lost, finds itself in the record.
+    """
+    told, fields, before = answer
+    found = dict(zip(fields[::2], fields[1::2], strict=True))
+    record = Record.from_fields(found) if b"tenant" in found else None
+    return record, claimed(told, AttemptEntry(before, entry.after))

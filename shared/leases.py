@@ -10,7 +10,7 @@ from typing import Literal, cast
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.scripts import run_script
+from shared.scripts import Call, run_script
 from shared.settings import Settings
 
 TakenReason = Literal["lease_expired", "handed_over"]
@@ -35,7 +35,11 @@ class Leases:
     async def renew(self, stream_ids: Sequence[str]) -> None:
         """Extend the leases by ``lease_s`` from now, re-creating those that Redis has lost."""
         if stream_ids:
-            await run_script(self._redis, "renew", (keys.LEASES,), (self._lease_ms, self._ttl_ms, *stream_ids))
+            await run_script(self._redis, *self.renewal(stream_ids))
+
+    def renewal(self, stream_ids: Sequence[str]) -> Call:
+        """Return the call that does it."""
+        return Call("renew", (keys.LEASES,), (self._lease_ms, self._ttl_ms, *stream_ids))
 
     async def renew_all(self, stream_ids: Sequence[str]) -> None:
         """Extend the leases of all streams of this worker: the heartbeat that ``silent_since`` looks at."""

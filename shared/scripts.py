@@ -45,9 +45,9 @@ def _text(name: str) -> str:
 def in_one(name: str, calls: Sequence[Call]) -> Call:
     """Return a call of the script that takes the steps of ``calls`` at once.
 
-    Its arguments begin with how many keys and how many arguments each step but the last has.
+    Its arguments begin with how many keys and how many arguments each step has.
     """
-    sizes = [len(part) for call in calls[:-1] for part in (call.keys, call.arguments)]
+    sizes = [len(part) for call in calls for part in (call.keys, call.arguments)]
     names = [key for call in calls for key in call.keys]
     return Call(name, names, [*sizes, *(one for call in calls for one in call.arguments)])
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, cast
 from redis.exceptions import RedisError
 
 from shared import keys
-from shared.claims import Claim, Claimed, claim_call, claimed
+from shared.claims import AttemptEntry, Claim, Claimed, claim_call, claimed, taken_up
 from shared.cluster import Cluster, Streams, execute_each, primaries
 from shared.cluster_map import Argument, Command
 from shared.entry import Entry, encode_blob
@@ -23,10 +23,10 @@ from shared.log_answers import Appended, Glance, appended, glance, outlook
 from shared.offset import NO_ENTRY, EntryId
 from shared.record import Record
 from shared.run import Run, runs_of
-from shared.scripts import Call, run_script, run_script_each
+from shared.scripts import Call, in_one, run_script, run_script_each
 from shared.settings import Settings
 
-__all__ = ["MAX_APPENDS", "Append", "Appended", "Claim", "Claimed", "Glance", "Place", "StreamLog"]
+__all__ = ["MAX_APPENDS", "Append", "Appended", "Glance", "Place", "StreamLog"]
 
 T = TypeVar("T")
 _XRANGE = b"XRANGE"  # as bytes: redis-py then gives the answer as it came, without a dict for each entry
@@ -119,11 +119,18 @@ class StreamLog:
 
         ``event.follows`` is filled in by the script. The same token again gets the same grant.
         """
-        blob = encode_blob([event], t_ms)
-        answer = await run_script(
-            self._redis, *claim_call(stream_id, claim, blob, publish=self._publish, log_ttl_ms=self._running_ms)
-        )
-        return claimed(answer, blob)
+        entry = AttemptEntry.of(event, t_ms)
+        call = claim_call(stream_id, claim, entry, self._publish, self._running_ms)
+        return claimed(await run_script(self._redis, *call), entry)
+
+    async def take_up(self, stream_id: str, claim: Claim, t_ms: int, renewal: Call) -> tuple[Record | None, Claimed]:
+        """Make a stream's first claim without knowing its record, which is returned as it was before.
+
+        Only on the Redis that has the leases too: where the claim is granted, ``renewal`` is part of the same step.
+        """
+        entry = AttemptEntry.of_first(t_ms)
+        call = claim_call(stream_id, claim, entry, self._publish, self._running_ms)
+        return taken_up(await run_script(self._redis, *in_one("take_up", (call, renewal))), entry)
 
     async def close(
         self, stream_id: str, events: Sequence[Event], token: str, t_ms: int, replaces: int | None = None

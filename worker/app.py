@@ -18,7 +18,7 @@ from shared.errors import ConfigurationError
 from shared.leases import Leases
 from shared.processes.seat import Seat
 from shared.redis_check import check_redis
-from shared.redis_client import queue_redis, streams_redis
+from shared.redis_client import is_one_redis, queue_redis, streams_redis
 from shared.settings import Settings
 from shared.stream_log import StreamLog
 from shared.tasks import end_tasks
@@ -56,6 +56,7 @@ class WorkerService:
             leases=Leases(self._queue, settings),
             publisher=Publisher(stream_log, settings.commit_pause_s),
             providers=Providers(settings),
+            one_redis=is_one_redis(settings),
         )
         self.supervisor = Supervisor(self.parts, self._on_room)
         self._keeper = Keeper(self.parts, self.supervisor, self._queue)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from shared.answer import Answer
-from shared.claims import Claim
+from shared.claims import Claim, Claimed
 from shared.entry import Entry
 from shared.events import AttemptEvent, AttemptMode, AttemptReason, EndEvent, EndStatus, ErrorEvent, Event, Usage
 from shared.metrics import QUEUE_WAIT, STREAMS_ENDED, TAKEOVERS
@@ -51,6 +51,8 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
 
     ``replaces`` is the attempt the caller knows to be the latest; by default, whichever is. Raises ``RedisError``.
     """
+    if reason == "first" and replaces == 0 and parts.one_redis:
+        return await _take_up(parts, stream_id)
     record = await parts.log.record(stream_id)
     if record is None or record.ended_ms:
         await _drop(parts, stream_id, record)
@@ -64,34 +66,50 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
     spared_ms = round(parts.settings.lease_s * 1000) if reason == "lease_expired" else 0
     ask = Claim(record.attempt, secrets.token_hex(16), parts.worker_id, spared_ms, careful=reason == "first")
     reason = "first" if record.attempts == 0 else reason
-    request = _request_of(record)
-    event = AttemptEvent(
-        record.attempts + 1, reason, _mode_of(parts, record, request), record.provider, record.model, ""
-    )
+    event = AttemptEvent(record.attempts + 1, reason, _mode_of(parts, record), record.provider, record.model, "")
     now_ms = round(time.time() * 1000)
     # The same token asks again after a lost answer, since a fresh one would be refused what this one was granted.
     claimed, confirmed_s = await asyncio.gather(
         insist(lambda: parts.log.claim(stream_id, ask, event, now_ms), parts.settings.lease_s),
         _confirm(parts, stream_id),
     )
-    if claimed.status == "cancelled":
+    if claimed.status != "granted":
+        await _leave(parts, stream_id, record, claimed)
+        return None
+    _count(reason, now_ms - record.created_ms)
+    owned = _owned(record, ask, claimed, event.attempt)
+    writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
+    return Grant(stream_id, owned, writer, reason, claimed.log, confirmed_s=confirmed_s)
+
+
+async def _take_up(parts: Parts, stream_id: str) -> Grant | None:
+    """Claim a stream for its first attempt, as its job asks, in one round trip; see ``claim``."""
+    ask = Claim(0, secrets.token_hex(16), parts.worker_id, careful=True)
+    renewal = parts.leases.renewal([stream_id])
+    now_ms, asked_s = round(time.time() * 1000), time.monotonic()
+    record, claimed = await insist(lambda: parts.log.take_up(stream_id, ask, now_ms, renewal), parts.settings.lease_s)
+    if claimed.status != "granted" or record is None:
+        await _leave(parts, stream_id, record, claimed)
+        return None
+    _count("first", now_ms - record.created_ms)
+    owned = _owned(record, ask, claimed, attempts=1)
+    writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
+    return Grant(stream_id, owned, writer, "first", claimed.log, confirmed_s=asked_s)
+
+
+def _owned(record: Record, ask: Claim, claimed: Claimed, attempts: int) -> Record:
+    """Return the record as the claim that was granted has left it."""
+    return replace(
+        record, status="running", attempt=claimed.attempt, attempts=attempts, token=ask.token, worker=ask.worker_id
+    )
+
+
+async def _leave(parts: Parts, stream_id: str, record: Record | None, claimed: Claimed) -> None:
+    """Leave a stream that was not granted, ended or out of the book if it was found so."""
+    if claimed.status == "cancelled" and record is not None:
         await close(parts, stream_id, record, None)
     if claimed.status in ("gone", "closed"):
         await _drop(parts, stream_id, record)
-    if claimed.status != "granted":
-        return None
-    _count(reason, now_ms - record.created_ms)
-    owned = replace(
-        record,
-        status="running",
-        attempt=claimed.attempt,
-        attempts=record.attempts + 1,
-        token=ask.token,
-        worker=parts.worker_id,
-    )
-    writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
-    writer.delay_s = ((request.max_delay_ms if request else None) or 0) / 1000
-    return Grant(stream_id, owned, writer, reason, claimed.log, confirmed_s=confirmed_s)
 
 
 def _count(reason: AttemptReason, age_ms: int) -> None:
@@ -177,11 +195,11 @@ def _request_of(record: Record) -> StreamRequest | None:
         return None
 
 
-def _mode_of(parts: Parts, record: Record, request: StreamRequest | None) -> AttemptMode:
+def _mode_of(parts: Parts, record: Record) -> AttemptMode:
     """Return how the attempt means to go on. A ``reset`` after it tells when the log did not allow that."""
     if record.attempts == 0:
         return "start"
-    model = parts.settings.offered_models().get(record.model)
+    model, request = parts.settings.offered_models().get(record.model), _request_of(record)
     if model is None or request is None:
         return "restart"
     return model.continuation if (request.on_interruption or model.on_interruption) == "continue" else "restart"

@@ -25,3 +25,5 @@ class Parts:
     leases: Leases
     publisher: Publisher
     providers: Providers
+    one_redis: bool
+    """Whether leases and logs are on one server, so that one script may touch both."""

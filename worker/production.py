@@ -89,6 +89,7 @@ class Production:
     async def _attempt(self, answer: Answer) -> bool:
         """Make one attempt; return False when another should follow it."""
         request = StreamRequest.model_validate_json(self.record.request)
+        self.writer.delay_s = (request.max_delay_ms or 0) / 1000
         call = self._first_call(request, answer)
         plan = plan_attempt(call, answer.blocks, request.on_interruption or call.model.on_interruption)
         if plan is None:

@@ -1,6 +1,6 @@
 -- Start a stream whose log is on the queue's own server: admit it, make it and queue its job, or, refused, nothing at all.
 -- KEYS: those of admit, of create and of enqueue
--- ARGV: how many keys and how many arguments are admit's, the same of create, then the arguments of all three
+-- ARGV: how many keys and how many arguments are admit's, the same of the others, then the arguments of all three
 -- Returns what admit does.
 local function admit(KEYS, ARGV)
 -- include admit
@@ -11,8 +11,8 @@ end
 local function enqueue(KEYS, ARGV)
 -- include enqueue
 end
-local keys, arguments = tonumber(ARGV[1]), 4 + tonumber(ARGV[2])
-local admitted = admit({unpack(KEYS, 1, keys)}, {unpack(ARGV, 5, arguments)})
+local keys, arguments = tonumber(ARGV[1]), 6 + tonumber(ARGV[2])
+local admitted = admit({unpack(KEYS, 1, keys)}, {unpack(ARGV, 7, arguments)})
 if admitted[1] == 'admitted' then
   local more_keys, more_arguments = keys + tonumber(ARGV[3]), arguments + tonumber(ARGV[4])
   create({unpack(KEYS, keys + 1, more_keys)}, {unpack(ARGV, arguments + 1, more_arguments)})
