@@ -1,12 +1,12 @@
-"""What a provider is: something that turns a request into canonical events, and nothing more."""
+"""A provider call: what is asked, and how the answer ended."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from shared.events import Event, Usage
+from shared.events import Usage
 from shared.models import Model
 
 
@@ -43,21 +43,3 @@ class Finish:
     stop_reason: str | None
     stop_sequence: str | None = None
     usage: Usage = field(default_factory=Usage)
-
-
-class Provider(Protocol):
-    """One way to reach LLMs. Safe for any number of concurrent calls."""
-
-    def stream(self, call: Call) -> AsyncGenerator[Sequence[Event | Finish]]:
-        """Yield the call's events as they arrive: all that one network read brought, together.
-
-        The first is a ``step`` start; blocks are numbered from ``call.first_block``. Deltas are never held back.
-        Ends with a ``Finish`` as the very last item, after ``step`` stop and every ``block_stop``. Raises
-        ``ProviderError`` for any failure, including a stream cut before its own end. Closing the iterator or
-        cancelling the task closes the provider's connection.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Close the connections. Idempotent."""
-        ...

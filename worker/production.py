@@ -26,6 +26,7 @@ from worker.llm import Call, Finish
 from worker.outage import outlast
 from worker.parts import Parts
 from worker.stream_writer import Interrupt, LostStreamError
+from worker.sweep import Swept
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class Production:
         self._interrupted: Interrupt | None = None
         self._working: asyncio.Task[Finish | None] | None = None
         self._usage: dict[int, Usage] = {}
+        self._read_s = 0.0
         self._backoff = Backoff(parts.settings.retry_delay_s, parts.settings.retry_delay_max_s)
         self._log = log.bind(stream=grant.stream_id, attempt=grant.writer.attempt)
 
@@ -158,25 +160,36 @@ class Production:
         """Make one provider call. Raises ``ProviderError``, ``LostStreamError``."""
         provider = self._parts.providers.of(call.model)
         PROVIDER_CALLS.labels(call.model.provider).inc()
-        events = provider.stream(call)
-        read_s = time.monotonic()
+        events = provider.stream(call, Swept(self._parts.publisher.sweep, self._take))
+        self._read_s = time.monotonic()
         try:
             async for batch in events:
-                now_s = time.monotonic()
-                TOKEN_GAP.observe(now_s - read_s)
-                read_s = now_s
                 last = batch[-1]
                 if isinstance(last, Finish):
-                    self._write(cast(Sequence[Event], batch[:-1]))
+                    self._take_in(batch[:-1])
                     return last
-                self._write(cast(Sequence[Event], batch))
+                self._take_in(batch)
                 if self.writer.full:
                     await self.writer.room()
-                self._check_length()
         finally:
             await events.aclose()
         message = "the provider's stream ended before the answer did"
         raise ProviderError(message, kind="cut", retryable=True)
+
+    def _take(self, batch: Sequence[Event | Finish]) -> bool:
+        """Write a batch while this task sleeps; False, and nothing written, where the task must see to it."""
+        if self.writer.full or isinstance(batch[-1], Finish):
+            return False
+        self._take_in(batch)
+        return True
+
+    def _take_in(self, batch: Sequence[Event | Finish]) -> None:
+        """Write what one read of the provider has brought, its finish aside."""
+        now_s = time.monotonic()
+        TOKEN_GAP.observe(now_s - self._read_s)
+        self._read_s = now_s
+        self._write(cast(Sequence[Event], batch))
+        self._check_length()
 
     def _write(self, events: Sequence[Event]) -> None:
         """Hand events to the publisher, noting what they say of usage."""

@@ -20,6 +20,7 @@ from shared.events import Event
 from shared.metrics import APPENDS, COMMITS
 from shared.stream_log import MAX_APPENDS, Appended, StreamLog
 from worker.stream_writer import StreamWriter
+from worker.sweep import Sweep
 
 log = structlog.get_logger()
 
@@ -42,6 +43,8 @@ class Publisher:
 
     def __init__(self, stream_log: StreamLog, longest_pause_s: float) -> None:
         """Write through ``stream_log``, with pauses under load of up to ``longest_pause_s``."""
+        self.sweep = Sweep()
+        """Run before each append that follows another."""
         self._log = stream_log
         self._longest_pause_s = longest_pause_s
         self._dirty: dict[StreamWriter, None] = {}
@@ -79,12 +82,15 @@ class Publisher:
                 if await self._commit(batch):
                     backoff.reset()
                     await self._rest(len(batch))
+                    self.sweep.run()
                 else:
+                    self.sweep.end()  # the providers must be read all the same, or would seem silent
                     await asyncio.sleep(backoff.next_s())
+            self.sweep.end()
 
     async def _rest(self, written: int) -> None:
-        """Let the streams gather for a while that grows with how many have just been written."""
-        pause_s = min(written * _PAUSE_PER_ENTRY_S, self._longest_pause_s)
+        """Let the streams gather for a while that grows with how many have just been written, the next sweep in it."""
+        pause_s = min(written * _PAUSE_PER_ENTRY_S, self._longest_pause_s) - self.sweep.took_s
         if pause_s < _SHORTEST_PAUSE_S or any(writer.eager for writer in self._dirty):
             return
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ from shared.answer import Answer
 from shared.events import BlockStartEvent, DeltaEvent, Event, decode_event, encode_event
 from shared.models import Model
 from worker.llm import Call, Finish
-from worker.providers.upstream import Decoder
+from worker.providers.decoder import Decoder
 
 QUESTION = [{"role": "user", "content": "hi"}]
 

@@ -15,9 +15,10 @@ from shared.events import StepEvent
 from shared.models import Continuation, Model, OpenAIApi
 from tests.support_llm import local_llm, needs_llm
 from worker.continuation import plan_attempt
-from worker.llm import Call, Finish, Provider
+from worker.llm import Call, Finish
 from worker.providers.anthropic import AnthropicProvider
 from worker.providers.openai import OpenAIProvider
+from worker.providers.provider import Provider
 from worker.providers.upstream import Limits
 
 pytestmark = needs_llm

@@ -1,4 +1,7 @@
-"""What every provider does, whatever its wire: against a real server on real sockets, through the real SDK."""
+"""What every provider does, whatever its wire: against a real server on real sockets, through the real SDK.
+
+All of it both as an answer's own task reads it and as the worker's sweep does under load.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,13 @@ from tests.messages_wire import MESSAGES
 from tests.responses_wire import RESPONSES
 from tests.support import eventually, free_port
 from tests.wire import Wire
+from tests.worker.support_sweep import SweptProvider
 from worker.continuation import plan_attempt
-from worker.llm import Call, Finish, Provider
+from worker.llm import Call, Finish
 from worker.providers.anthropic import AnthropicProvider
 from worker.providers.gemini import GeminiProvider
 from worker.providers.openai import OpenAIProvider
+from worker.providers.provider import Provider
 from worker.providers.upstream import Limits
 
 KEY = "sk-test-0123456789abcdef"
@@ -41,11 +46,17 @@ QUESTION = [{"role": "user", "content": "hi"}]
 
 @dataclass(frozen=True)
 class Case:
-    """A wire, a model that speaks it, and the provider that calls it."""
+    """A wire, a model that speaks it, and the provider that calls it, read in a sweep or not."""
 
     wire: Wire
     model: Model
-    make: Callable[[str, Limits], Provider]
+    talking_to: Callable[[str, Limits], Provider]
+    swept: bool = False
+
+    def make(self, url: str, limits: Limits) -> Provider:
+        """Return a provider that talks to the server of that address."""
+        provider = self.talking_to(url, limits)
+        return SweptProvider(provider) if self.swept else provider
 
     @property
     def call(self) -> Call:
@@ -78,9 +89,10 @@ CASES = [
     Case(RESPONSES, Model(provider="openai", api="responses"), _openai),
     Case(GENERATE, Model(provider="google"), _google),
 ]
+CASES += [replace(case, swept=True) for case in CASES]
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.wire.name)
+@pytest.fixture(params=CASES, ids=lambda case: case.wire.name + "-swept" * case.swept)
 def case(request: pytest.FixtureRequest) -> Case:
     """Give each wire in turn."""
     assert isinstance(request.param, Case)

@@ -16,9 +16,10 @@ import anthropic
 from shared.events import Event
 from worker.llm import Call, Finish
 from worker.providers import failures
-from worker.providers.body import Read, reader_of
+from worker.providers.body import Body, sdk_body
 from worker.providers.messages_decoder import MessagesDecoder
 from worker.providers.upstream import BROKEN, Limits, Upstream, retry_after_s
+from worker.sweep import Swept
 
 DEFAULT_URL = "https://api.anthropic.com"
 
@@ -44,12 +45,12 @@ class AnthropicProvider:
             http_client=anthropic.DefaultAioHttpClient(limits=self._upstream.pool, timeout=timeout),
         )
 
-    def stream(self, call: Call) -> AsyncGenerator[Sequence[Event | Finish], None]:
+    def stream(self, call: Call, swept: Swept | None = None, /) -> AsyncGenerator[Sequence[Event | Finish], None]:
         """Yield the answer's events as they arrive; see ``Provider``. Leaving early closes the connection at once."""
-        return self._upstream.answer(MessagesDecoder(call), partial(self._send, call))
+        return self._upstream.answer(MessagesDecoder(call), partial(self._send, call), swept)
 
-    async def _send(self, call: Call, stack: AsyncExitStack) -> Read:
-        """Send the call and return what reads the body; ``stack`` closes both. Raises ``ProviderError``."""
+    async def _send(self, call: Call, stack: AsyncExitStack) -> Body:
+        """Send the call and return its answer's body; ``stack`` closes both. Raises ``ProviderError``."""
         try:
             response = await stack.enter_async_context(
                 self._client.messages.with_streaming_response.create(
@@ -70,7 +71,7 @@ class AnthropicProvider:
             raise failures.unreachable() from error
         except ValueError as error:  # what JSON cannot hold, such as half of a surrogate pair
             raise failures.refused(400, str(error), None, None) from None
-        return await reader_of(response.http_response, stack)
+        return await sdk_body(response.http_response, stack)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""

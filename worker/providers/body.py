@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
 
 import aiohttp
 import httpx2
 
-Read = Callable[[], Awaitable[bytes]]
-"""Returns what has come, at least one byte, or nothing at the body's end. Safe to cancel."""
+
+@dataclass(frozen=True)
+class Body:
+    """The body of an answer that has begun."""
+
+    read: Callable[[], Awaitable[bytes]]
+    """Returns what has come, at least one byte, or nothing at the body's end. Safe to cancel."""
+    content: aiohttp.StreamReader | None = None
+    """Where it can be read without waiting, while nobody waits in ``read``."""
 
 
-async def reader_of(response: httpx2.Response, stack: AsyncExitStack) -> Read:
-    """Return what reads the body; ``stack`` closes what it needs. Errors are ``httpx2``'s or ``aiohttp``'s.
+def body_of(response: aiohttp.ClientResponse) -> Body:
+    """Return the body of aiohttp's own answer. Errors are ``aiohttp``'s."""
+    return Body(response.content.readany, response.content)
+
+
+async def sdk_body(response: httpx2.Response, stack: AsyncExitStack) -> Body:
+    """Return the body of an SDK's answer; ``stack`` closes what it needs. Errors are ``httpx2``'s or ``aiohttp``'s.
 
     Where aiohttp is the transport its own reader is used: the four generators above it do nothing for a body that is
     not compressed, and cost more per token than decoding what they pass on.
@@ -23,10 +36,10 @@ async def reader_of(response: httpx2.Response, stack: AsyncExitStack) -> Read:
         isinstance(transport, aiohttp.ClientResponse)
         and response.headers.get("content-encoding", "identity") == "identity"
     ):
-        return transport.content.readany
+        return body_of(transport)
     chunks = await stack.enter_async_context(aclosing(response.aiter_bytes()))
 
     async def read() -> bytes:
         return await anext(chunks, b"")
 
-    return read
+    return Body(read)

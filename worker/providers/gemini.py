@@ -22,10 +22,11 @@ from shared.events import Event
 from shared.expressible import unsupported
 from worker.llm import Call, Finish
 from worker.providers import failures
-from worker.providers.body import Read
+from worker.providers.body import Body, body_of
 from worker.providers.genai_call import genai_body
 from worker.providers.genai_decoder import GenaiDecoder
 from worker.providers.upstream import BROKEN, CONNECT_S, Limits, Upstream, retry_after_s
+from worker.sweep import Swept
 
 DEFAULT_URL = "https://generativelanguage.googleapis.com"
 
@@ -49,12 +50,12 @@ class GeminiProvider:
             ),
         )
 
-    def stream(self, call: Call) -> AsyncGenerator[Sequence[Event | Finish], None]:
+    def stream(self, call: Call, swept: Swept | None = None, /) -> AsyncGenerator[Sequence[Event | Finish], None]:
         """Yield the answer's events as they arrive; see ``Provider``. Leaving early closes the connection at once."""
-        return self._upstream.answer(GenaiDecoder(call), partial(self._send, call))
+        return self._upstream.answer(GenaiDecoder(call), partial(self._send, call), swept)
 
-    async def _send(self, call: Call, stack: AsyncExitStack) -> Read:
-        """Send the call and return what reads the body; ``stack`` closes both. Raises ``ProviderError``."""
+    async def _send(self, call: Call, stack: AsyncExitStack) -> Body:
+        """Send the call and return its answer's body; ``stack`` closes both. Raises ``ProviderError``."""
         if problems := unsupported(call.model, call.messages, call.options):
             raise failures.unsupported(problems)
         kept: list[aiohttp.ClientResponse] = []
@@ -70,7 +71,7 @@ class GeminiProvider:
             raise failures.refused(400, str(error), None, None) from None
         finally:
             _kept.reset(token)
-        return kept[0].content.readany
+        return body_of(kept[0])
 
     async def _call(self, model: str, body: dict[str, Any]) -> None:
         """Have the SDK send the call. The body is ours, so the contents it insists on are replaced by it."""

@@ -17,12 +17,13 @@ from shared.events import Event
 from shared.expressible import unsupported
 from worker.llm import Call, Finish
 from worker.providers import failures
-from worker.providers.body import Read, reader_of
+from worker.providers.body import Body, sdk_body
 from worker.providers.chat_call import chat_body
 from worker.providers.chat_decoder import ChatDecoder
 from worker.providers.responses_call import responses_body
 from worker.providers.responses_decoder import ResponsesDecoder
 from worker.providers.upstream import BROKEN, Limits, Upstream, retry_after_s
+from worker.sweep import Swept
 
 DEFAULT_URL = "https://api.openai.com/v1"
 
@@ -42,13 +43,13 @@ class OpenAIProvider:
             http_client=openai.DefaultAioHttpClient(limits=self._upstream.pool, timeout=timeout),
         )
 
-    def stream(self, call: Call) -> AsyncGenerator[Sequence[Event | Finish], None]:
+    def stream(self, call: Call, swept: Swept | None = None, /) -> AsyncGenerator[Sequence[Event | Finish], None]:
         """Yield the answer's events as they arrive; see ``Provider``. Leaving early closes the connection at once."""
         decoder = ChatDecoder(call) if call.model.api == "chat" else ResponsesDecoder(call)
-        return self._upstream.answer(decoder, partial(self._send, call))
+        return self._upstream.answer(decoder, partial(self._send, call), swept)
 
-    async def _send(self, call: Call, stack: AsyncExitStack) -> Read:
-        """Send the call and return what reads the body; ``stack`` closes both. Raises ``ProviderError``."""
+    async def _send(self, call: Call, stack: AsyncExitStack) -> Body:
+        """Send the call and return its answer's body; ``stack`` closes both. Raises ``ProviderError``."""
         if problems := unsupported(call.model, call.messages, call.options):
             raise failures.unsupported(problems)
         try:
@@ -60,7 +61,7 @@ class OpenAIProvider:
             raise failures.unreachable() from error
         except ValueError as error:  # what JSON cannot hold, such as half of a surrogate pair
             raise failures.refused(400, str(error), None, None) from None
-        return await reader_of(response.http_response, stack)
+        return await sdk_body(response.http_response, stack)
 
     def _opened(self, call: Call) -> AbstractAsyncContextManager[Any]:
         """Return what sends the call when it is entered. What the SDK has no names for is its extra body."""

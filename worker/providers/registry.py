@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from shared.errors import ConfigurationError
 from shared.models import Model, ProviderName
 from shared.settings import Settings
-from worker.llm import Provider
+from worker.providers.provider import Provider
 from worker.providers.sim import SimProvider
 from worker.providers.upstream import Limits
 

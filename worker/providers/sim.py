@@ -10,6 +10,7 @@ from shared.events import BlockStartEvent, BlockStopEvent, DeltaEvent, Event, St
 from worker.llm import Call, Finish
 from worker.providers import failures
 from worker.providers.sim_script import Script, Speech, script_of, speech, tool_json
+from worker.sweep import Swept
 
 _BATCH = 64
 """Tokens told together when the answer is not paced."""
@@ -22,7 +23,9 @@ class SimProvider:
         """Take how long a stall lasts before it becomes the timeout that a real provider's client would raise."""
         self._stall_s = stall_s
 
-    async def stream(self, call: Call) -> AsyncGenerator[Sequence[Event | Finish], None]:
+    async def stream(
+        self, call: Call, _swept: Swept | None = None, /
+    ) -> AsyncGenerator[Sequence[Event | Finish], None]:
         """Yield the answer's events as they are due; see ``Provider``."""
         try:
             script, said = script_of(call)

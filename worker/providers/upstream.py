@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import aiohttp
 import httpx2
@@ -18,8 +17,11 @@ from shared.errors import ProviderError
 from shared.events import Event
 from worker.llm import Finish
 from worker.providers import failures
-from worker.providers.body import Read
+from worker.providers.body import Body
+from worker.providers.decoder import Decoder
 from worker.providers.patience import Patience
+from worker.providers.sleeper import SleepingReader
+from worker.sweep import Swept
 
 BROKEN = (httpx2.HTTPError, aiohttp.ClientError, OSError)
 """What a connection that fails raises, whichever transport it is of."""
@@ -42,34 +44,8 @@ class Limits:
     calls: int
 
 
-class Decoder(Protocol):
-    """Bytes of one answer in, canonical events out. Pure."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the provider has ended its answer."""
-        ...
-
-    @property
-    def begun(self) -> bool:
-        """Whether the provider has said anything of its answer; pings and the message's head do not count."""
-        ...
-
-    def feed(self, chunk: bytes) -> list[Event | Finish]:
-        """Return the events that ``chunk`` completes. Raises ``ProviderError``; ``rest`` has what came before it."""
-        ...
-
-    def rest(self) -> list[Event | Finish]:
-        """Return events decoded and not yet returned."""
-        ...
-
-    def at_end(self) -> list[Event | Finish]:
-        """Return what the proper end of the body completes: the finish, or nothing where the answer was cut."""
-        ...
-
-
-Open = Callable[[AsyncExitStack], Awaitable[Read]]
-"""Sends the call and returns what reads the body; the stack closes both. Raises ``ProviderError``."""
+Open = Callable[[AsyncExitStack], Awaitable[Body]]
+"""Sends the call and returns its answer's body; the stack closes both. Raises ``ProviderError``."""
 
 
 class Upstream:
@@ -92,39 +68,54 @@ class Upstream:
             max_connections=limits.calls, max_keepalive_connections=None, keepalive_expiry=self.kept_s
         )
 
-    async def answer(self, decoder: Decoder, send: Open) -> AsyncGenerator[Sequence[Event | Finish], None]:
+    async def answer(
+        self, decoder: Decoder, send: Open, swept: Swept | None = None
+    ) -> AsyncGenerator[Sequence[Event | Finish], None]:
         """Yield the answer's events as they arrive; see ``Provider``. Leaving early closes the connection at once."""
-        loop = asyncio.get_running_loop()
-        first_by = loop.time() + self.limits.first_token_s
+        first_by = asyncio.get_running_loop().time() + self.limits.first_token_s
         async with AsyncExitStack() as stack:
             patience = Patience()
             stack.callback(patience.close)
             try:
                 with patience.until(first_by):
-                    read = await send(stack)
+                    body = await send(stack)
             except TimeoutError:
                 raise self._silent(begun=False) from None
             if self.keeps_connections:
-                stack.push_async_callback(_read_out, read, patience, decoder)
+                stack.push_async_callback(_read_out, body, patience, decoder)
+            sleeper = None
+            if swept is not None and body.content is not None:
+                sleeper = SleepingReader(body.content, decoder, patience, self.limits.idle_s, swept)
             while not decoder.finished:
-                patience.until(loop.time() + self.limits.idle_s if decoder.begun else first_by)
                 try:
-                    with patience:
-                        chunk = await read()
+                    batch = await sleeper.sleep() if sleeper is not None and sleeper.may_sleep else ()
+                    if not batch:
+                        batch = await self._read(body, decoder, patience, first_by)
                 except TimeoutError:
                     raise self._silent(begun=decoder.begun) from None
-                except BROKEN as error:
-                    raise failures.cut() from error
-                try:
-                    batch = decoder.feed(chunk) if chunk else decoder.at_end()
                 except ProviderError:
                     if last := decoder.rest():
                         yield last
                     raise
                 if batch:
                     yield batch
-                if not chunk and not decoder.finished:
-                    raise failures.cut()
+
+    async def _read(
+        self, body: Body, decoder: Decoder, patience: Patience, first_by: float
+    ) -> Sequence[Event | Finish]:
+        """Return what the next bytes come to. Raises ``ProviderError``, and ``TimeoutError`` where none came."""
+        idle_by = asyncio.get_running_loop().time() + self.limits.idle_s
+        try:
+            with patience.until(idle_by if decoder.begun else first_by):
+                chunk = await body.read()
+        except TimeoutError:  # before BROKEN, of which it is one
+            raise
+        except BROKEN as error:
+            raise failures.cut() from error
+        batch = decoder.feed(chunk) if chunk else decoder.at_end()
+        if not chunk and not decoder.finished:
+            raise failures.cut()
+        return batch
 
     def _silent(self, *, begun: bool) -> ProviderError:
         """Return what it is that nothing came in time."""
@@ -133,11 +124,11 @@ class Upstream:
         return failures.never_began(self.limits.first_token_s)
 
 
-async def _read_out(read: Read, patience: Patience, decoder: Decoder) -> None:
+async def _read_out(body: Body, patience: Patience, decoder: Decoder) -> None:
     """Read the end of a finished answer's body, so that its connection serves the next call."""
     if decoder.finished:
         with suppress(TimeoutError, *BROKEN), patience.until(asyncio.get_running_loop().time() + _LAST_READ_S):
-            await read()
+            await body.read()
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

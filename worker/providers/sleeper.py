@@ -1,0 +1,88 @@
+"""An answer that is read while its task sleeps: in the worker's sweep, without waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import aiohttp
+
+from shared.errors import ProviderError
+from shared.events import Event
+from worker.llm import Finish
+from worker.providers.decoder import Decoder
+from worker.providers.patience import Patience
+from worker.sweep import Swept
+
+_DEFECTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a defect might raise. It is for the answer's own task to fail by, and not for all that are read beside it."""
+
+
+class SleepingReader:
+    """Reads the body of one answer while its task waits in ``sleep``. Part of a ``Sweep`` for as long."""
+
+    def __init__(
+        self, content: aiohttp.StreamReader, decoder: Decoder, patience: Patience, idle_s: float, swept: Swept
+    ) -> None:
+        """Read from ``content``, where silence of ``idle_s`` is what ``patience`` ends."""
+        self._content = content
+        self._decoder = decoder
+        self._patience = patience
+        self._idle_s = idle_s
+        self._swept = swept
+        self._seen_bytes = 0
+        self._woken: asyncio.Future[None] | None = None
+        self._batch: Sequence[Event | Finish] = ()
+        self._error: Exception | None = None
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether there is a sweep that would read meanwhile, and an answer under way: nothing waits before it."""
+        return self._swept.sweep.on and self._decoder.begun
+
+    async def sleep(self) -> Sequence[Event | Finish]:
+        """Wait until the task is needed; return a batch that nobody has taken, or nothing: it must read by itself.
+
+        Raises what reading meanwhile has raised, and ``TimeoutError`` after too long a silence.
+        """
+        loop = asyncio.get_running_loop()
+        self._woken, self._batch, self._error, self._seen_bytes = loop.create_future(), (), None, -1
+        self._swept.sweep.join(self)
+        try:
+            with self._patience.until(loop.time() + self._idle_s):
+                await self._woken
+        except TimeoutError:
+            if self._content.total_bytes == self._seen_bytes:
+                raise
+            # The silence was ours: the sweep did not come by, for a Redis that did not answer.
+        finally:
+            self._swept.sweep.leave(self)
+        if self._error is not None:
+            raise self._error
+        return self._batch
+
+    def read(self, now_s: float, /) -> None:
+        """Take what has come, and wake the task for whatever else than plain events there is."""
+        content = self._content
+        if self._woken is None or self._woken.done():
+            return
+        if content.is_eof() or content.exception() is not None:
+            self.wake()
+            return
+        if content.total_bytes == self._seen_bytes:
+            return
+        self._seen_bytes = content.total_bytes
+        self._patience.until(now_s + self._idle_s)
+        try:
+            batch = self._decoder.feed(content.read_nowait())
+            if batch and not self._swept.take(batch):
+                self._batch = batch
+                self.wake()
+        except (ProviderError, *_DEFECTS) as error:
+            self._error = error
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the task read by itself again. Idempotent."""
+        if self._woken is not None and not self._woken.done():
+            self._woken.set_result(None)

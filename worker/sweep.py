@@ -1,0 +1,76 @@
+"""Reading under load: what the providers have sent meanwhile is taken together, just before it is written.
+
+An answer that its own task reads wakes that task for every token, which costs more than to decode it. The events would
+only wait for the next group commit. So while commits follow each other, the answers' tasks sleep, and the publisher
+takes what has come for all of them when it is about to write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.events import Event
+from worker.llm import Finish
+
+Take = Callable[[Sequence[Event | Finish]], bool]
+"""Writes a batch that needs nothing but to be written; false where the answer's own task must see to it."""
+
+
+class Sleeper(Protocol):
+    """An answer whose task sleeps."""
+
+    def read(self, now_s: float, /) -> None:
+        """Take what has come, at this time of the loop. Quick, and raises nothing."""
+
+    def wake(self) -> None:
+        """Let the task read by itself again. Idempotent."""
+
+
+class Sweep:
+    """The answers of one worker that are read together. ``on`` while there is somebody who runs it."""
+
+    def __init__(self) -> None:
+        """Begin with no answers, and off."""
+        self.on = False
+        self.took_s = 0.0
+        """How long the last run took."""
+        self._sleepers: dict[Sleeper, None] = {}
+
+    @property
+    def asleep(self) -> int:
+        """How many answers are read here."""
+        return len(self._sleepers)
+
+    def join(self, sleeper: Sleeper) -> None:
+        """Read this answer too, from the next run on, until it leaves."""
+        self._sleepers[sleeper] = None
+
+    def leave(self, sleeper: Sleeper) -> None:
+        """Read this answer no more. Idempotent."""
+        self._sleepers.pop(sleeper, None)
+
+    def run(self) -> None:
+        """Read all answers that have joined. Whoever runs it once runs it again soon, or ends it."""
+        self.on = True
+        now_s, began_s = asyncio.get_running_loop().time(), time.monotonic()
+        for sleeper in list(self._sleepers):
+            sleeper.read(now_s)
+        self.took_s = time.monotonic() - began_s
+
+    def end(self) -> None:
+        """Leave reading to the answers' own tasks."""
+        self.on, self.took_s = False, 0.0
+        for sleeper in self._sleepers:
+            sleeper.wake()
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What an answer must know to be read in a sweep: which, and who takes what it reads."""
+
+    sweep: Sweep
+    take: Take
