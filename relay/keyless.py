@@ -26,20 +26,22 @@ _MOST_FAILED = 5
 """How many failed streams a retry passes by. The SDKs try three times unless told otherwise."""
 
 
-async def start_or_find(request: web.Request, tenant: str, wanted: StreamRequest, keep: bytes | None = None) -> Started:
+async def start_or_find(
+    request: web.Request, tenant: str, wanted: StreamRequest, keep: bytes | None = None, *, followed: bool
+) -> Started:
     """Start a stream, or return the one that this request's key, or an earlier try of it, has started.
 
-    ``keep`` is kept for as long as the log. A retry does not attach to a stream that failed: whoever saw it fail
-    retries for another answer. To be shielded; the request's body has been read. Raises what ``Starter.start`` raises.
+    ``keep`` and ``followed`` are those of ``Starter.start``, and so is what is raised. A retry does not attach to a
+    stream that failed: whoever saw it fail retries for another answer. To be shielded, once the body has been read.
     """
     services = request.app[SERVICES]
     key = request.headers.get("Idempotency-Key")
     if key is not None:
-        return await services.starter.start(tenant, wanted, key, keep)
+        return await services.starter.start(tenant, wanted, key, keep, followed=followed)
     body, fresh = await request.read(), f"keyless-{secrets.token_hex(16)}"
     key = await services.admission.stand_in(tenant, body, fresh, retried=_is_retry(request))
     for _ in range(_MOST_FAILED):
-        started = await services.starter.start(tenant, wanted, key, keep)
+        started = await services.starter.start(tenant, wanted, key, keep, followed=followed)
         if not started.attached or started.record.status != "failed":
             break
         key = _next_key(key)

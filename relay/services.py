@@ -59,7 +59,7 @@ class Services:
         admission = Admission(queue, settings)
         hub = Hub(streams, stream_log, settings)
         jobs = JobQueue(queue, settings)
-        order = StartOrder(admission, stream_log, jobs, only=queue if is_one_redis(settings) else None)
+        order = StartOrder(admission, stream_log, jobs, hub, only=queue if is_one_redis(settings) else None)
         authenticator = Authenticator(settings)
         return cls(
             settings=settings,

@@ -54,10 +54,17 @@ class Starter:
         self._log = stream_log
 
     async def start(
-        self, tenant: str, request: StreamRequest, idempotency_key: str | None, keep: bytes | None = None
+        self,
+        tenant: str,
+        request: StreamRequest,
+        idempotency_key: str | None,
+        keep: bytes | None = None,
+        *,
+        followed: bool = False,
     ) -> Started:
         """Start a stream, or return the one that the key started before. ``keep`` is kept for as long as its log.
 
+        ``followed``: a subscription of it, here and from its start, comes next.
         Raises ``UnknownModelError``, ``InvalidRequestError``, ``ConflictError``, ``LimitError``, ``OverloadedError``,
         ``UnavailableError``.
         """
@@ -73,7 +80,7 @@ class Starter:
         body_hash = hashlib.sha256(body.encode()).hexdigest()
         applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash, round(time.time() * 1000))
         record = self._record(applicant, request, name, model)
-        admitted, made = await self._begin(applicant, record, keep)
+        admitted, made = await self._begin(applicant, record, keep, followed=followed)
         _refuse(applicant, admitted)
         attached = admitted.status == "repeated"
         if attached and (found := await self._log.record(admitted.stream_id)) and found.status != "queued":
@@ -89,10 +96,12 @@ class Starter:
             raise UnavailableError(message, retry_after_s=1, stream_id=admitted.stream_id)
         return Started(admitted.stream_id, attached, found)
 
-    async def _begin(self, applicant: Applicant, record: Record, keep: bytes | None) -> tuple[Admitted, bool]:
+    async def _begin(
+        self, applicant: Applicant, record: Record, keep: bytes | None, *, followed: bool
+    ) -> tuple[Admitted, bool]:
         """Begin; after a restart or failover of Redis, once it is certain what the key stands for."""
         deadline_s = time.monotonic() + 2 * self._settings.lease_s
-        while (begun := await self._order.begin(applicant, record, keep))[0].status == "unsettled":
+        while (begun := await self._order.begin(applicant, record, keep, followed=followed))[0].status == "unsettled":
             if time.monotonic() > deadline_s:
                 message = (
                     "Redis has just restarted, and this Idempotency-Key cannot be looked up yet; try again shortly"

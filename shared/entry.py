@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from shared.events import Event, decode_event, encode_event, encoded_type
+from shared.events import AttemptEvent, Event, decode_event, encode_event, encoded_type
 from shared.offset import EntryId, Offset
 
 FORMAT = 1
@@ -61,6 +61,17 @@ class Entry:
     def ends(self) -> bool:
         """Whether it holds the end event, which is always its last."""
         return self.types[-1] == b"end"
+
+    @property
+    def follows(self) -> EntryId | None:
+        """The entry after which its attempt begins, where it is an attempt's first; None where it does not say."""
+        if self.types[0] != b"attempt":
+            return None
+        try:
+            event = decode_event(self.lines[0])
+            return EntryId.parse(event.follows) if isinstance(event, AttemptEvent) else None
+        except ValueError:
+            return None
 
     @property
     def held_bytes(self) -> int:

@@ -42,14 +42,14 @@ def _text(name: str) -> str:
     return _INCLUDE.sub(lambda found: _text(found[1]), text)
 
 
-def in_one(name: str, calls: Sequence[Call]) -> Call:
-    """Return a call of the script that takes the steps of ``calls`` at once.
+def in_one(name: str, calls: Sequence[Call], *more: Argument) -> Call:
+    """Return a call of the script that takes the steps of ``calls`` at once, and ``more`` at the end of its arguments.
 
-    Its arguments begin with how many keys and how many arguments each step has.
+    They begin with how many keys and how many arguments each step has.
     """
     sizes = [len(part) for call in calls for part in (call.keys, call.arguments)]
     names = [key for call in calls for key in call.keys]
-    return Call(name, names, [*sizes, *(one for call in calls for one in call.arguments)])
+    return Call(name, names, [*sizes, *(one for call in calls for one in call.arguments), *more])
 
 
 async def run_script(client: Streams, name: str, keys: Sequence[str | bytes], arguments: Sequence[Argument]) -> Any:

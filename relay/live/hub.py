@@ -29,15 +29,23 @@ _GLANCE_BATCH = 100
 """Streams looked at in one round trip. Many more cost more each, and hold the loop up until all answers are read."""
 
 
+_EXPECTED_S = 2.0
+"""How long a stream that was started here is listened to before anybody joins it: its client may have gone."""
+
+
 class Feed:
     """One stream's subscriptions in this process. ``confirmed`` is set once Redis has said that it publishes to us."""
 
-    __slots__ = ("confirmed", "inboxes", "last_seq", "spoke", "turn")
+    __slots__ = ("confirmed", "expected", "fresh", "inboxes", "last_seq", "spoke", "turn")
 
     def __init__(self) -> None:
         """Make a feed that nobody reads yet."""
         self.inboxes: set[Inbox] = set()
+        self.expected: Inbox | None = None
+        """The inbox of whoever joins first, which hears already."""
         self.confirmed = asyncio.Event()
+        self.fresh = True
+        """Whether it was neither confirmed nor lost yet: nothing heard so far can have a gap."""
         self.last_seq = -1  # of no log: the first check finds any log different, even one that has vanished
         self.spoke = False
         """Whether anything came since the last check of quiet streams."""
@@ -68,14 +76,28 @@ class Hub:
             else LiveConnection(streams, self, timeout_s)
         )
 
-    async def join(self, stream_id: str) -> Inbox:
-        """Return an inbox that receives all that is published from now on; ``leave`` must follow.
+    async def expect(self, stream_id: str) -> None:
+        """Listen to a stream that is about to be made, for who joins it first, if that is soon."""
+        feed = self._feeds[stream_id] = Feed()
+        feed.expected = Inbox(stream_id, self._limits)
+        feed.inboxes.add(feed.expected)
+        await self.live.subscribe([stream_id])
 
+    async def expect_no_more(self, stream_id: str) -> None:
+        """Listen no more to a stream that was not made."""
+        feed = self._feeds.get(stream_id)
+        if feed is not None and feed.expected is not None:
+            await self.leave(feed.expected)
+
+    async def join(self, stream_id: str) -> Inbox:
+        """Return an inbox that receives all that is published from now on, or longer if it was expected.
+
+        ``leave`` must follow.
         Raises ``UnavailableError`` when Redis does not confirm within ``redis_timeout_s``.
         """
-        inbox = Inbox(stream_id, self._limits)
         feed = self._feeds.setdefault(stream_id, Feed())
         first = not feed.inboxes
+        inbox, feed.expected = feed.expected or Inbox(stream_id, self._limits), None
         feed.inboxes.add(inbox)
         joined = False
         try:
@@ -98,6 +120,8 @@ class Hub:
         if feed is None:
             return
         feed.inboxes.discard(inbox)
+        if feed.expected is inbox:
+            feed.expected = None
         if not feed.inboxes:
             del self._feeds[inbox.stream_id]
             await self.live.unsubscribe(inbox.stream_id)
@@ -145,11 +169,13 @@ class Hub:
         self._turning = False
 
     def confirm(self, stream_id: str) -> None:
-        """Note that the stream is heard from here on; whoever reads it must look at the log once."""
+        """Note that the stream is heard from here on; whoever has read it before must look at the log once."""
         feed = self._feeds.get(stream_id)
         if feed is not None:
             feed.confirmed.set()
-            feed.mark_behind()
+            if not feed.fresh:
+                feed.mark_behind()
+            feed.fresh = False
 
     def deafen(self, stream_ids: Collection[str]) -> None:
         """Note that the streams are not heard; who joins one waits until it is."""
@@ -157,6 +183,7 @@ class Hub:
             feed = self._feeds.get(stream_id)
             if feed is not None:
                 feed.confirmed.clear()
+                feed.fresh = False
 
     async def _keep_checking(self) -> None:
         """Look at the logs of quiet streams, many in one round trip, and send whoever missed something there."""
@@ -182,10 +209,18 @@ class Hub:
                 feed.mark_behind()
 
     async def _keep_waking(self) -> None:
-        """Wake subscriptions that were silent for ``heartbeat_s``, so that they send a sign of life."""
+        """Wake subscriptions that were silent for ``heartbeat_s``, so that they send a sign of life.
+
+        And give up those that nobody came for.
+        """
         tick_s = min(1.0, self._settings.heartbeat_s / 5)
         while True:
             await asyncio.sleep(tick_s)
+            since_s = time.monotonic() - _EXPECTED_S
+            waiting = [feed.expected for feed in self._feeds.values() if feed.expected is not None]
+            for inbox in waiting:
+                if inbox.last_wake_s <= since_s:
+                    await self.leave(inbox)
             due_s = time.monotonic() - self._settings.heartbeat_s + tick_s
             for feed in self._feeds.values():
                 for inbox in feed.inboxes:

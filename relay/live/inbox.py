@@ -54,6 +54,11 @@ class Inbox:
         self._entries: list[Entry] = []  # not a deque: an empty one takes 600 bytes, and mostly it is empty
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def whole(self) -> bool:
+        """Whether it has heard the log from its first entry on, so that nobody needs to read it."""
+        return bool(self._entries) and not self.behind and self._entries[0].id.seq == 1
+
     def offer(self, entry: Entry) -> bool:
         """Hand a live entry on directly; return False where it must be ``put``."""
         waits = self._waiter is not None and not self._waiter.done()

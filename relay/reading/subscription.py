@@ -1,9 +1,9 @@
 """One client's reading of one stream: every event after its offset, once and in order, whatever happens meanwhile.
 
 The whole of resuming is here. A subscription registers for live entries first, then reads the log from its offset,
-then goes on live; whenever live delivery does not continue exactly where it stands, it reads the log again. The
-log is always read from the entry it has, inclusive: if that entry is not there, the log went another way (a fork),
-or the reader is ahead of a log that is being repaired.
+unless it was registered before the log began, then goes on live; whenever live delivery does not continue exactly where
+it stands, it reads the log again. The log is always read from the entry it has, inclusive: if that entry is not there,
+the log went another way (a fork), or the reader is ahead of a log that is being repaired.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ class Subscription:
     async def __aenter__(self) -> Self:
         """Register for live entries. Raises ``UnavailableError`` when Redis does not answer."""
         self._inbox = await self._hub.join(self.stream_id)
+        self._from_log = self.offset != START or not self._inbox.whole
         return self
 
     async def __aexit__(
@@ -193,7 +194,8 @@ class Subscription:
         batch: Batch = []
         here, last = self.offset.entry, None
         for entry in entries:
-            if entry.id.attempt == here.attempt and entry.id.seq == here.seq + 1 and not self._ahead:
+            continues = entry.id.attempt == here.attempt or entry.follows == here
+            if continues and entry.id.seq == here.seq + 1 and not self._ahead:
                 batch.append(Piece(entry))
                 here, last = entry.id, entry
             elif entry.id > here or entry.ends or (self._ahead and entry.id == here):

@@ -165,9 +165,9 @@ async def _start_in_chat(
 ) -> Started:
     """Start a stream and make it the chat's newest."""
     if chat_id is None:
-        return await services.starter.start(tenant, wanted, key)
+        return await services.starter.start(tenant, wanted, key, followed=True)
     before = await services.chats.newest(tenant, chat_id)
-    started = await services.starter.start(tenant, wanted, key)
+    started = await services.starter.start(tenant, wanted, key, followed=True)
     await services.chats.point(chat_id, started.stream_id, started.record, None if started.attached else before)
     return started
 

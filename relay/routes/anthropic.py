@@ -39,7 +39,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     _, model = services.starter.model_named(body.model)
     wanted = canonical_request(body, model, asked)
     # Shielded: a client that goes away must not leave the start order half done.
-    started = await asyncio.shield(start_or_find(request, tenant, wanted))
+    started = await asyncio.shield(start_or_find(request, tenant, wanted, followed=True))
     reading = Reading(started.stream_id, started.record, asked_ms)
     headers = request_id(started.stream_id)
     if body.stream:

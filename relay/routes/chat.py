@@ -34,7 +34,7 @@ async def create(request: web.Request) -> web.StreamResponse:
     _, model = services.starter.model_named(body.model)
     wanted = canonical_request(body, model, min(model.max_tokens, settings.max_tokens_cap))
     # Shielded: a client that goes away must not leave the start order half done.
-    started = await asyncio.shield(start_or_find(request, tenant, wanted))
+    started = await asyncio.shield(start_or_find(request, tenant, wanted, followed=True))
     reading = Reading(started.stream_id, started.record, asked_ms)
     if body.stream:
         return await follow_in(request, reading, Telling(CHAT_WITH_USAGE if body.include_usage else CHAT))

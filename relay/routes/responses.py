@@ -53,7 +53,8 @@ async def create(request: web.Request) -> web.StreamResponse:
     wanted = canonical_request(body, model, min(model.max_tokens, settings.max_tokens_cap), earlier)
     asked = asked_of(body, earlier)
     # Shielded: a client that goes away must not leave the start order half done.
-    started = await asyncio.shield(start_or_find(request, tenant, wanted, _to_keep(body, asked, settings)))
+    kept = _to_keep(body, asked, settings)
+    started = await asyncio.shield(start_or_find(request, tenant, wanted, kept, followed=not body.background))
     reading = Reading(started.stream_id, started.record, asked_ms)
     if body.stream:
         return await follow_in(request, reading, Telling(responses_dialect(asked)))

@@ -39,7 +39,8 @@ async def start(request: web.Request) -> web.StreamResponse:
     wanted = await json_body(request, StreamRequest, services.settings.send_timeout_s)
     key = request.headers.get("Idempotency-Key")
     # Shielded: a client that goes away must not leave the start order half done.
-    started = await asyncio.shield(services.starter.start(tenant, wanted, key))
+    followed = accepts_sse(request) or wait_s is not None
+    started = await asyncio.shield(services.starter.start(tenant, wanted, key, followed=followed))
     reading = Reading(started.stream_id, started.record, asked_ms)
     if accepts_sse(request):
         return await follow(request, reading, START)

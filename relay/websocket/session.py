@@ -175,7 +175,8 @@ class Session:
         if message.follow:
             self._check_room()
         # Shielded: a client that goes away must not leave the start order half done.
-        started = await asyncio.shield(self._services.starter.start(tenant, message.request, message.key))
+        starting = self._services.starter.start(tenant, message.request, message.key, followed=message.follow)
+        started = await asyncio.shield(starting)
         stream_id = started.stream_id
         self._sender.answer(say("created", message.id, stream=stream_id, attached=started.attached))
         if message.follow and stream_id not in self._followed:

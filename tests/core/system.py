@@ -11,6 +11,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from relay.live.hub import Hub
 from relay.start import Started, Starter
 from relay.start_order import FIRST_ENTRY, StartOrder
 from shared import keys
@@ -47,7 +48,8 @@ class System:
         self.admission = Admission(queue, settings)
         self.leases = Leases(queue, settings)
         only = queue if streams is None else None
-        order = StartOrder(self.admission, self.log, JobQueue(queue, settings), only)
+        hub = Hub(streams or queue, self.log, settings)
+        order = StartOrder(self.admission, self.log, JobQueue(queue, settings), hub, only)
         self.starter = Starter(settings, order, self.log)
 
     async def start(self, tenant: str = TENANT, **script: Any) -> str:
