@@ -27,6 +27,10 @@ JOB_TIMEOUT_S = 30.0
 HEALTH_S = 10.0
 """How often arq's health-check key is written; it expires one second after the next is due."""
 
+_REST_S = 0.03
+"""How long a job waits before arq's own steps, which are two transactions: its stream has been asked for already, and
+the provider's call and the first token are not to wait for them."""
+
 log = structlog.get_logger()
 
 
@@ -95,6 +99,7 @@ class ShortJobs(Worker):
 
         The mark of a job that could not be finished expires and the job is tried again; its lease is sooner.
         """
+        await asyncio.sleep(_REST_S)
         try:
             await super().run_job(job_id, score)
         except (RedisError, OSError) as error:
