@@ -1,8 +1,9 @@
 """Group commit: one writer per worker process appends what all its streams have gathered, in one round trip.
 
 Whatever comes while an append is in flight goes out together with the next. Under load there is a pause between two
-appends, the longer the more they carry, which saves more than half of what a token costs; an attempt's first tokens
-never wait for it. An entry once sent is frozen: the same id and the same bytes, however often it must be sent again.
+appends, the longer the more they carry, which saves more than half of what a token costs. An attempt's first tokens
+wait for neither: they have a lane of their own. An entry once sent is frozen: the same id and the same bytes, however
+often it must be sent again; and a stream has one append in flight at most.
 """
 
 from __future__ import annotations
@@ -38,8 +39,29 @@ _TOLD_S = 1.0
 """Refusals are logged no more often than this."""
 
 
+class _Lane:
+    """Streams that wait to be written together."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.wake = asyncio.Event()
+        self._dirty: dict[StreamWriter, None] = {}
+
+    def put(self, writer: StreamWriter) -> None:
+        """Add a stream, if it is not there."""
+        self._dirty[writer] = None
+        self.wake.set()
+
+    def take(self) -> list[StreamWriter]:
+        """Return and remove as many as may be written at once, each once, in the order in which they asked."""
+        taken = list(self._dirty)[:MAX_APPENDS]
+        for writer in taken:
+            del self._dirty[writer]
+        return taken
+
+
 class Publisher:
-    """The one task of a worker process that writes to the logs. Rides out any absence of Redis."""
+    """The one part of a worker process that writes to the logs. Rides out any absence of Redis."""
 
     def __init__(self, stream_log: StreamLog, longest_pause_s: float) -> None:
         """Write through ``stream_log``, with pauses under load of up to ``longest_pause_s``."""
@@ -47,9 +69,8 @@ class Publisher:
         """Run before each append that follows another."""
         self._log = stream_log
         self._longest_pause_s = longest_pause_s
-        self._dirty: dict[StreamWriter, None] = {}
-        self._wake = asyncio.Event()
-        self._pause: asyncio.Future[None] | None = None
+        self._usual, self._urgent = _Lane(), _Lane()
+        self._in_flight: set[StreamWriter] = set()
         self._away = False
         self._told_s = -_TOLD_S
         self._resting: set[StreamWriter] = set()
@@ -57,11 +78,9 @@ class Publisher:
 
     def write(self, writer: StreamWriter, events: Sequence[Event]) -> None:
         """Gather ``events`` for ``writer``'s stream and see that they are appended. Never waits."""
-        urgent = writer.gather(events)
+        writer.gather(events)
         if not writer.may_hold(events):
             self.touch(writer)
-            if urgent:
-                self._end_pause()
         elif not writer.held:
             writer.held = True
             asyncio.get_running_loop().call_later(writer.delay_s, self.touch, writer)
@@ -69,17 +88,22 @@ class Publisher:
     def touch(self, writer: StreamWriter) -> None:
         """See that whatever ``writer`` has pending is appended now."""
         writer.held = False
-        self._dirty[writer] = None
-        self._wake.set()
+        (self._urgent if writer.eager else self._usual).put(writer)
 
     async def run(self) -> None:
         """Append until cancelled. Cancellation loses what is not in the log: flush the writers first."""
+        async with asyncio.TaskGroup() as lanes:
+            lanes.create_task(self._keep_writing(), name="publisher.usual")
+            lanes.create_task(self._keep_hastening(), name="publisher.urgent")
+
+    async def _keep_writing(self) -> None:
+        """Write what is usual, with pauses, reading all answers under way before each further commit."""
         backoff = Backoff(0.05, 1.0)
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while batch := self._batch():
-                if await self._commit(batch):
+            await self._usual.wake.wait()
+            self._usual.wake.clear()
+            while batch := self._batch(self._usual):
+                if await self._write(batch):
                     backoff.reset()
                     await self._rest(len(batch))
                     self.sweep.run()
@@ -88,30 +112,39 @@ class Publisher:
                     await asyncio.sleep(backoff.next_s())
             self.sweep.end()
 
+    async def _keep_hastening(self) -> None:
+        """Write what must not wait, at once."""
+        backoff = Backoff(0.05, 1.0)
+        while True:
+            await self._urgent.wake.wait()
+            self._urgent.wake.clear()
+            while batch := self._batch(self._urgent):
+                if await self._write(batch):
+                    backoff.reset()
+                else:
+                    await asyncio.sleep(backoff.next_s())
+
     async def _rest(self, written: int) -> None:
         """Let the streams gather for a while that grows with how many have just been written, the next sweep in it."""
         pause_s = min(written * _PAUSE_PER_ENTRY_S, self._longest_pause_s) - self.sweep.took_s
-        if pause_s < _SHORTEST_PAUSE_S or any(writer.eager for writer in self._dirty):
-            return
-        loop = asyncio.get_running_loop()
-        self._pause = loop.create_future()
-        timer = loop.call_later(pause_s, self._end_pause)
+        if pause_s >= _SHORTEST_PAUSE_S:
+            await asyncio.sleep(pause_s)
+
+    def _batch(self, lane: _Lane) -> list[StreamWriter]:
+        """Return the streams of a lane to write next. One that is in flight comes back when its outcome is known."""
+        return [
+            one
+            for one in lane.take()
+            if one.due and one.lost is None and one not in self._resting and one not in self._in_flight
+        ]
+
+    async def _write(self, batch: list[StreamWriter]) -> bool:
+        """Send one append a stream, which has no other meanwhile; return False when Redis cannot be reached."""
+        self._in_flight.update(batch)
         try:
-            await self._pause
+            return await self._commit(batch)
         finally:
-            timer.cancel()
-            self._pause = None
-
-    def _end_pause(self) -> None:
-        if self._pause is not None and not self._pause.done():
-            self._pause.set_result(None)
-
-    def _batch(self) -> list[StreamWriter]:
-        """Return the streams to write next, each once, in the order in which they asked."""
-        batch = list(self._dirty)[:MAX_APPENDS]
-        for writer in batch:
-            del self._dirty[writer]
-        return [one for one in batch if one.due and one.lost is None and one not in self._resting]
+            self._in_flight.difference_update(batch)
 
     async def _commit(self, batch: list[StreamWriter]) -> bool:
         """Send one append a stream; return False when Redis cannot be reached."""
@@ -139,7 +172,7 @@ class Publisher:
                 self._resting.add(writer)
                 asyncio.get_running_loop().call_later(_REFUSED_S, self._try_again, writer)
             elif writer.due and writer.lost is None:
-                self._dirty[writer] = None
+                self.touch(writer)
         refused = [outcome.detail for outcome in outcomes if outcome.status == "error"]
         if refused and not self._away and time.monotonic() - self._told_s > _TOLD_S:
             self._told_s = time.monotonic()

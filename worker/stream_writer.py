@@ -70,8 +70,8 @@ class StreamWriter:
         self.entries = Entries(entries)
         self._next = len(self.entries)
 
-    def gather(self, events: Sequence[Event]) -> bool:
-        """Add events to the next entry; return whether they must not wait: until the first token is on its way.
+    def gather(self, events: Sequence[Event]) -> None:
+        """Add events to the next entry.
 
         Never waits itself; callers await ``room`` between reads of the provider.
         """
@@ -83,7 +83,6 @@ class StreamWriter:
                 self._end_status = event.status
         if self.eager and not self._has_token:
             self._has_token = any(isinstance(event, DeltaEvent) for event in events)
-        return self.eager
 
     @property
     def full(self) -> bool:

@@ -18,6 +18,7 @@ from shared.offset import NO_ENTRY, EntryId, new_stream_id
 from shared.record import Record
 from shared.settings import Settings
 from shared.stream_log import StreamLog
+from tests.faults.links import Fate, Link
 from tests.support import eventually
 from tests.support_redis import RedisProcess
 from worker.publisher import Publisher
@@ -82,12 +83,33 @@ async def test_the_first_event_is_an_entry_of_its_own(redis: Redis) -> None:
     writer = await granted(stream_log)
     async with publishing(stream_log) as publisher:
         publisher.write(writer, [DeltaEvent(0, text="first")])
-        await asyncio.sleep(0)
+        await eventually(lambda: len(writer.entries) == 3)
         for n in range(5):
             publisher.write(writer, [DeltaEvent(0, text=str(n))])
         await writer.flushed()
     sizes = [len(entry.lines) for entry in await stream_log.read(writer.stream_id, EntryId(1, 3), 10)]
     assert sizes == [1, 5]
+
+
+async def test_a_first_token_waits_for_no_append_in_flight(redis_server: Callable[..., RedisProcess]) -> None:
+    """While the write that carries the other streams hangs, it is in its log; they follow once Redis answers again."""
+    server = redis_server()
+    async with Link(lambda: [server.port]) as link, Redis(port=link.port, socket_timeout=10) as client:
+        stream_log = StreamLog(client, SETTINGS)
+        other, fresh = await granted(stream_log), await granted(stream_log)
+        async with publishing(stream_log) as publisher:
+            publisher.write(other, [DeltaEvent(0, text="w0")])
+            await other.flushed()
+            link.strike(lambda: Fate("hang"))
+            publisher.write(other, [DeltaEvent(0, text="w1")])
+            await eventually(lambda: len(other.entries) == 4)
+            publisher.write(fresh, [DeltaEvent(0, text="w0")])
+            await asyncio.wait_for(fresh.flushed(), 5)
+            assert other.pending
+            link.heal()
+            await asyncio.wait_for(other.flushed(), 5)
+        assert await told(stream_log, fresh.stream_id) == [DeltaEvent(0, text="w0")]
+        assert await told(stream_log, other.stream_id) == [DeltaEvent(0, text="w0"), DeltaEvent(0, text="w1")]
 
 
 async def test_more_events_than_an_entry_may_hold_take_several(redis: Redis) -> None:
