@@ -70,7 +70,6 @@ class Publisher:
         self._log = stream_log
         self._longest_pause_s = longest_pause_s
         self._usual, self._urgent = _Lane(), _Lane()
-        self._in_flight: set[StreamWriter] = set()
         self._away = False
         self._told_s = -_TOLD_S
         self._resting: set[StreamWriter] = set()
@@ -92,9 +91,9 @@ class Publisher:
 
     async def run(self) -> None:
         """Append until cancelled. Cancellation loses what is not in the log: flush the writers first."""
-        async with asyncio.TaskGroup() as lanes:
-            lanes.create_task(self._keep_writing(), name="publisher.usual")
-            lanes.create_task(self._keep_hastening(), name="publisher.urgent")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_writing(), name="publisher.usual")
+            group.create_task(self._keep_hastening(), name="publisher.urgent")
 
     async def _keep_writing(self) -> None:
         """Write what is usual, with pauses, reading all answers under way before each further commit."""
@@ -103,7 +102,7 @@ class Publisher:
             await self._usual.wake.wait()
             self._usual.wake.clear()
             while batch := self._batch(self._usual):
-                if await self._write(batch):
+                if await self._commit(batch):
                     backoff.reset()
                     await self._rest(len(batch))
                     self.sweep.run()
@@ -119,7 +118,7 @@ class Publisher:
             await self._urgent.wake.wait()
             self._urgent.wake.clear()
             while batch := self._batch(self._urgent):
-                if await self._write(batch):
+                if await self._commit(batch):
                     backoff.reset()
                 else:
                     await asyncio.sleep(backoff.next_s())
@@ -132,19 +131,7 @@ class Publisher:
 
     def _batch(self, lane: _Lane) -> list[StreamWriter]:
         """Return the streams of a lane to write next. One that is in flight comes back when its outcome is known."""
-        return [
-            one
-            for one in lane.take()
-            if one.due and one.lost is None and one not in self._resting and one not in self._in_flight
-        ]
-
-    async def _write(self, batch: list[StreamWriter]) -> bool:
-        """Send one append a stream, which has no other meanwhile; return False when Redis cannot be reached."""
-        self._in_flight.update(batch)
-        try:
-            return await self._commit(batch)
-        finally:
-            self._in_flight.difference_update(batch)
+        return [one for one in lane.take() if one.due and one.lost is None and one not in self._resting]
 
     async def _commit(self, batch: list[StreamWriter]) -> bool:
         """Send one append a stream; return False when Redis cannot be reached."""
@@ -168,7 +155,8 @@ class Publisher:
             at += len(mine)
             if last == "gone":
                 await self.restore(writer)
-            elif last == "error" and not self._away:
+            writer.in_flight = False
+            if last == "error" and not self._away:
                 self._resting.add(writer)
                 asyncio.get_running_loop().call_later(_REFUSED_S, self._try_again, writer)
             elif writer.due and writer.lost is None:

@@ -53,6 +53,8 @@ class StreamWriter:
         """How long deltas may be held back to be written together, as the request allowed."""
         self.held = False
         """Whether what has gathered is being held back."""
+        self.in_flight = False
+        """Whether there are appends of which nobody knows yet what became."""
         self.eager = True
         """Whether the attempt's first token has not been sent yet: nothing waits before it."""
         self._has_token = False
@@ -112,7 +114,9 @@ class StreamWriter:
 
     @property
     def due(self) -> bool:
-        """Whether there is anything to send now."""
+        """Whether there is anything to send now, and nothing in flight."""
+        if self.in_flight:
+            return False
         return self._next < len(self.entries) or (bool(self._gathered) and not self.held)
 
     @property
@@ -121,7 +125,11 @@ class StreamWriter:
         return bool(self._gathered) or self._next < len(self.entries)
 
     def next_appends(self, most: int, now_ms: int) -> list[Append]:
-        """Return what to send now, up to ``most`` entries: what was frozen before, or else all that has gathered."""
+        """Return what to send now, up to ``most`` entries: what was frozen before, or else all that has gathered.
+
+        The stream is ``in_flight`` from here on, until the caller knows what became of them.
+        """
+        self.in_flight = True
         if self._next == len(self.entries):
             self._freeze(now_ms)
         stream_id, token, attempt = self.stream_id, self.record.token, self.attempt
