@@ -7,6 +7,7 @@ them; who tells it event by event reads its text.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from shared.entry import FRAME_BYTES, Entry
@@ -40,14 +41,18 @@ class Run:
         """Return the first ``count`` entries, which is at least one."""
         return self if count >= len(self.blobs) else Run(self.first, self.blobs[:count])
 
-    def rest(self) -> list[Run]:
-        """Return what follows the first entry: one run, or none."""
-        second = EntryId(self.first.attempt, self.first.seq + 1)
-        return [Run(second, self.blobs[1:])] if len(self.blobs) > 1 else []
+    def after(self, count: int) -> list[Run]:
+        """Return what follows the first ``count`` entries: one run, or none."""
+        if count >= len(self.blobs):
+            return []
+        return [Run(EntryId(self.first.attempt, self.first.seq + count), self.blobs[count:])]
 
-    def told_bytes(self) -> list[int]:
-        """Return what each entry comes to in a dialect, about."""
-        return [len(blob) + FRAME_BYTES * blob.count(b"\n") for blob in self.blobs]
+    def told_bytes(self, most: int) -> list[int]:
+        """Return what the first entry comes to in a dialect, the first two, and so on, of up to ``most``.
+
+        About: an entry counts as one event, which it mostly is.
+        """
+        return list(accumulate(map(FRAME_BYTES.__add__, map(len, self.blobs[:most]))))
 
     def last_offset(self) -> Offset:
         """Return the offset of a reader who has all of it."""

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
         description="Live entries that have gathered for one reader, since it or the relay is slow, from which on "
         "their deltas are told as one.",
     )
-    page_entries: Count = Field(256, description="Entries read from a log at a time.")
+    page_entries: Count = Field(1000, description="Entries read from a log at a time.")
     quiet_check_s: Seconds = Field(
         2.0, description="How often the logs of silent streams are checked for missed entries."
     )

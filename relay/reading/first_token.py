@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from relay.reading.subscription import Batch, Piece, pieces
+from relay.reading.batch import Batch, Piece, pieces
 from shared.metrics import FIRST_TOKEN
 
 

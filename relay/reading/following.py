@@ -235,15 +235,18 @@ async def _brief(request: web.Request, reading: Reading, offset: Offset = START)
 def _subscription(request: web.Request, reading: Reading, offset: Offset = START) -> Subscription:
     """Return a subscription of this process."""
     services = request.app[SERVICES]
-    return Subscription(services.hub, services.log, reading.stream_id, offset, services.settings.page_entries)
+    made = Subscription(services.hub, services.log, reading.stream_id, offset, services.settings.page_entries)
+    if reading.record.ended_ms:
+        made.join_late()
+    return made
 
 
 async def _nothing_left(subscription: Subscription) -> bool:
     """Tell whether an ended stream has nothing after the offset. Raises ``GoneError`` when its log has gone."""
-    if await subscription.at_end():
-        return True
-    await refuse_if_gone(subscription)
-    return False
+    found = await subscription.look()
+    if found == "nothing":
+        await refuse_if_gone(subscription)
+    return found == "end"
 
 
 async def refuse_if_gone(subscription: Subscription) -> None:

@@ -11,8 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from relay.reading.batch import Batch
 from relay.reading.native import Told, told
-from relay.reading.subscription import Batch
 from shared.events import DeltaEvent, encode_event, encoded_type
 
 _DELTA = b'{"type":"delta"'

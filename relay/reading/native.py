@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from relay.reading.batch import Batch, Fork, Piece, pieces
 from relay.reading.replay import run_frames
-from relay.reading.subscription import Batch, Fork, Piece, pieces
 from shared.entry import Entry
 from shared.errors import TailraceError
 from shared.events import ResetEvent, encode_event, encoded_type, event_type

@@ -12,9 +12,10 @@ from aiohttp import web
 from aiohttp.http import StreamWriter
 
 from relay.connections import Connection
+from relay.reading.batch import Batch
 from relay.reading.direct import DirectWriter
 from relay.reading.first_token import FirstTokenClock
-from relay.reading.subscription import Batch, Subscription
+from relay.reading.subscription import Subscription
 from relay.reading.voice import Voice
 from relay.unreadable import UNREADABLE, unreadable
 from shared.errors import GoneError
@@ -34,8 +35,8 @@ _NEARLY = 0.7
 """Of ``heartbeat_s``: a subscription may wake that early, and must not then wait for the next time."""
 _SLICE_BYTES = 4096
 """What is written at once; a client that has stopped reading leaves one such slice in the transport."""
-_MOST_SLICE_BYTES = 16_384
-"""The same for one that has just taken as much as this at once."""
+_MOST_SLICE_BYTES = 65_536
+"""The same for one that has just taken half as much at once: mostly all that there is to write."""
 _KERNEL_BYTES = 16_384
 """What the kernel takes beyond what it can send."""
 
@@ -43,7 +44,17 @@ _KERNEL_BYTES = 16_384
 class SseWriter:
     """One SSE answer. A client that does not read for ``send_timeout_s`` is let go; its offset stays good."""
 
-    __slots__ = ("_direct", "_request", "_response", "_settings", "_voice", "_writer", "_wrote_s")
+    __slots__ = (
+        "_direct",
+        "_request",
+        "_response",
+        "_settings",
+        "_slice_bytes",
+        "_subscription",
+        "_voice",
+        "_writer",
+        "_wrote_s",
+    )
 
     def __init__(self, request: web.Request, settings: Settings, headers: Mapping[str, str], voice: Voice) -> None:
         """Prepare an answer in ``voice``, with ``headers`` beside those of every SSE answer."""
@@ -51,7 +62,9 @@ class SseWriter:
         self._settings = settings
         self._response = web.StreamResponse(headers={**SSE_HEADERS, **headers})
         self._voice = voice
+        self._subscription: Subscription
         self._writer: StreamWriter
+        self._slice_bytes = _SLICE_BYTES
         self._wrote_s = 0.0
         self._direct: DirectWriter | None = None
 
@@ -59,6 +72,7 @@ class SseWriter:
         self, subscription: Subscription, connection: Connection, clock: FirstTokenClock
     ) -> web.StreamResponse:
         """Write until the end event, a goodbye, or until the client has gone; return the finished answer."""
+        self._subscription = subscription
         writer = await self._response.prepare(self._request)
         assert isinstance(writer, StreamWriter)
         self._response.headers.clear()  # as they are on their way: kept, they would be a kilobyte of each open reader
@@ -140,15 +154,17 @@ class SseWriter:
         """
         if not data:
             return 0
-        at, size, at_once_bytes = 0, _SLICE_BYTES, len(data)
+        at, size, at_once_bytes = 0, self._slice_bytes, len(data)
         while at < len(data):
             piece = memoryview(data)[at : at + size] if at or len(data) > size else data
             await self._writer.write(piece, drain=False)
-            at, size = at + size, min(size * 2, _MOST_SLICE_BYTES)
+            at, size = at + size, min(max(size, len(piece) * 2), _MOST_SLICE_BYTES)
             if self._unsent_bytes():
                 del piece
                 data, at, size, at_once_bytes = data[at:], 0, _SLICE_BYTES, 0
+                self._subscription.shed()
                 await self._drain()
+        self._slice_bytes = size
         self._wrote_s = time.monotonic()
         if self._direct is not None:
             self._direct.wrote_s = self._wrote_s

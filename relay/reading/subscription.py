@@ -3,26 +3,28 @@
 The whole of resuming is here. A subscription registers for live entries first, then reads the log from its offset,
 unless it was registered before the log began, then goes on live; whenever live delivery does not continue exactly where
 it stands, it reads the log again. The log is always read from the entry it has, inclusive: if that entry is not there,
-the log went another way (a fork), or the reader is ahead of a log that is being repaired.
+the log went another way (a fork), or the reader is ahead of a log that is being repaired. Of a stream that has ended
+the log is read first: only where it lacks the end is there anything to register for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Literal, Self
 
 import structlog
 from redis.exceptions import RedisError
 
 from relay.live.hub import Hub
 from relay.live.inbox import Inbox
+from relay.reading.batch import Batch, Fork, Piece
+from relay.reading.pages import LogPages
 from shared.backoff import Backoff
 from shared.entry import Entry
-from shared.errors import GoneError
+from shared.errors import GoneError, UnavailableError
 from shared.metrics import FORKS, GAP_REPAIRS, REPLAYED
 from shared.offset import MAX_EVENTS_PER_ENTRY, NO_ENTRY, START, EntryId, Offset
 from shared.run import Run
@@ -31,37 +33,9 @@ from shared.stream_log import StreamLog
 log = structlog.get_logger()
 
 _BATCH_BYTES = 8_192
-"""The most that one ``read`` gives out, in bytes of a dialect, about; one entry is given at any size."""
-_MOST_BATCH_BYTES = 32_768
-"""The same for a reader that takes much at once."""
-_ENTRY_BYTES = 128
-"""What an entry comes to, before any was seen."""
+"""The most that is given out of what came live, in bytes of a dialect, about; one entry is given at any size."""
 _RESTORING_S = 15.0
 """How long a log may be missing before its readers are told that it is gone: a worker's longest absence."""
-
-
-class Piece(NamedTuple):
-    """An entry, of which the first ``skip`` events were had before."""
-
-    entry: Entry
-    skip: int = 0
-
-
-@dataclass(frozen=True)
-class Fork:
-    """The reader must discard all it has; the stream is told again from its start."""
-
-
-Batch = list[Piece | Fork | Run]
-
-
-def pieces(batch: Batch) -> Iterator[Piece | Fork]:
-    """Yield a batch entry by entry."""
-    for one in batch:
-        if isinstance(one, Run):
-            yield from map(Piece, one.entries())
-        else:
-            yield one
 
 
 class Subscription:
@@ -75,14 +49,14 @@ class Subscription:
     __slots__ = (
         "_ahead",
         "_backoff",
-        "_batch_bytes",
-        "_entry_bytes",
         "_from_log",
         "_hub",
         "_inbox",
+        "_late",
         "_log",
         "_missing_since_s",
-        "_most_entries",
+        "_page_entries",
+        "_pages",
         "_write",
         "catching_up",
         "ended",
@@ -98,21 +72,30 @@ class Subscription:
         self.catching_up = False
         self._hub = hub
         self._log = stream_log
-        self._most_entries = page_entries
-        self._entry_bytes = _ENTRY_BYTES
-        self._batch_bytes = _BATCH_BYTES
+        self._page_entries = page_entries
+        self._pages: LogPages | None = None
+        """While the log is read. Nothing of it is kept while live entries are waited for."""
         self._inbox: Inbox | None = None
+        self._late = False
         self._from_log = True
         self._ahead = False
         """Whether the log lacks the reader's entry: until it is back, nobody knows whether the reader has all of it."""
         self._backoff = Backoff(0.05, 1.0)
         self._missing_since_s: float | None = None
-        self._write: Callable[[Entry], bool]
+        self._write: Callable[[Entry], bool] | None = None
+
+    def join_late(self) -> None:
+        """Register for live entries only should the log not hold the end, as a stream's does that has ended.
+
+        To be called before anything is read.
+        """
+        self._late = True
 
     async def __aenter__(self) -> Self:
         """Register for live entries. Raises ``UnavailableError`` when Redis does not answer."""
-        self._inbox = await self._hub.join(self.stream_id)
-        self._from_log = self.offset != START or not self._inbox.whole
+        if not self._late:
+            inbox = await self._join()
+            self._from_log = self.offset != START or not inbox.whole
         return self
 
     async def __aexit__(
@@ -122,6 +105,13 @@ class Subscription:
         if self._inbox is not None:
             await self._hub.leave(self._inbox)
 
+    async def _join(self) -> Inbox:
+        """Register for live entries: what is read of the log after this misses nothing."""
+        self._inbox = await self._hub.join(self.stream_id)
+        if self._write is not None:
+            self._inbox.direct = self._take_directly
+        return self._inbox
+
     async def skip_to_now(self) -> None:
         """Move the offset to the log's tail, so that only what comes is read. Raises ``RedisError``."""
         self.offset = Offset(await self.tail(), MAX_EVENTS_PER_ENTRY - 1)
@@ -130,25 +120,36 @@ class Subscription:
         """Return the log's last entry, ``NO_ENTRY`` when there is no log. Raises ``RedisError``."""
         return await self._log.tail(self.stream_id)
 
-    async def at_end(self) -> bool:
-        """Tell whether the reader has the end event already. Raises ``RedisError``."""
-        page = await self._log.read(self.stream_id, self.offset.entry, 2)
-        at_tail = len(page) == 1 and page[0].id == self.offset.entry and self.offset.sub >= len(page[0].lines) - 1
-        return at_tail and page[0].ends
+    async def look(self) -> Literal["end", "more", "nothing"]:
+        """Tell what the log holds now of what ``read`` gives out: the end, which the reader has; more; or nothing.
+
+        Nothing: the reader is ahead of the log, or there is none. Raises ``RedisError``. What is read of the log for
+        this is not read again.
+        """
+        here = self.offset.entry
+        try:
+            runs = await self._reading().peek(here)
+            at_tail = _entries(runs) == 1 and runs[0].first == here and runs[0].last_offset() <= self.offset
+            if at_tail and runs[0].ends:
+                return "end"
+        except ValueError:  # no log: ``read`` says so
+            return "more"
+        return "more" if runs else "nothing"
 
     def deliver_directly(self, write: Callable[[Entry], bool]) -> None:
         """Have ``write`` tell the next entry, should it come while ``read`` waits for it; False: ``read`` returns it.
 
         Never the end, which ``read`` always returns.
         """
-        assert self._inbox is not None
-        self._write, self._inbox.direct = write, self._take_directly
+        self._write = write
+        if self._inbox is not None:
+            self._inbox.direct = self._take_directly
 
     def _take_directly(self, entry: Entry) -> bool:
         """Tell a live entry that is exactly the next one."""
         here = self.offset.entry
         follows = entry.id.seq == here.seq + 1 and entry.id.attempt == here.attempt
-        if not follows or self._ahead or entry.ends or not self._write(entry):
+        if self._write is None or not follows or self._ahead or entry.ends or not self._write(entry):
             return False
         self.offset = entry.last_offset()
         return True
@@ -159,17 +160,24 @@ class Subscription:
             self._inbox.poke()
 
     def pace(self, taken_bytes: int) -> None:
-        """Give out more of the log at a time to a reader that has taken much at once, and little to any other."""
-        much = taken_bytes * 4 >= self._batch_bytes  # some dialects say it in fewer bytes
-        self._batch_bytes = min(self._batch_bytes * 2, _MOST_BATCH_BYTES) if much else _BATCH_BYTES
+        """Give out more of the log at a time to a reader that has taken much at once, until ``shed``.
+
+        To be called by who calls ``shed`` before waiting for a client.
+        """
+        if self._pages is not None:
+            self._pages.pace(taken_bytes)
+
+    def shed(self) -> None:
+        """Hold nothing of the log for a client that has stopped reading; it is read again."""
+        if self._pages is not None:
+            self._pages.shed()
 
     async def read(self) -> Batch:
         """Wait for what comes next and return it; an empty batch is a sign of life after ``heartbeat_s`` of silence.
 
         Raises ``GoneError`` when the log has expired or was deleted. Safe to cancel: what was not returned is not lost.
         """
-        assert self._inbox is not None
-        if not self._from_log:
+        if not self._from_log and self._inbox is not None:
             await self._inbox.wait()
             self.catching_up = self._inbox.too_slow
             if not self._inbox.behind:
@@ -177,11 +185,12 @@ class Subscription:
                 self.catching_up = self._inbox.crowded
                 if batch or not self._from_log:
                     return batch
-        self._from_log = True  # until the log has been read: a read that is cancelled here must not forget it
         try:
-            self._inbox.caught_up()
+            if not self._from_log and self._inbox is None:
+                await self._join()
+            self._from_log = True  # until the log has been read: a read that is cancelled here must not forget it
             batch = await self._replay()
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, UnavailableError) as error:
             log.info("subscription.redis_lost", stream=self.stream_id, error=type(error).__name__)
             await asyncio.sleep(self._backoff.next_s())
             return []
@@ -209,49 +218,44 @@ class Subscription:
         return batch
 
     async def _replay(self) -> Batch:
-        """Return the next page of the log after the offset; at its tail, turn to live delivery."""
-        here = self.offset.entry
-        fitting = min(max(self._batch_bytes // self._entry_bytes, 1), self._most_entries)
-        count = fitting + 1  # the entry it has
-        page = await self._log.read_runs(self.stream_id, here, count)
-        if page:
-            self._missing_since_s = None
-        if not page or (here != NO_ENTRY and page[0].first != here):
-            return await self._off_the_log(something_follows=bool(page))
-        self._ahead = False
+        """Return what follows in the log after the offset; at its tail, turn to live delivery."""
+        pages = self._reading()
         batch: Batch = []
-        fresh = page
-        if here != NO_ENTRY:
-            had, fresh = page[0].entry(0), [*page[0].rest(), *page[1:]]
-            if self.offset.sub < len(had.lines) - 1:
-                batch.append(Piece(had, self.offset.sub + 1))
-                self._note(had)
-        told = self._within_a_batch(fresh)
+        if pages.held:
+            await asyncio.sleep(0)  # others have their turn between two batches of a page, as they do while one is read
+        else:
+            here = self.offset.entry
+            page = await pages.read(here)
+            if not page.runs or (here != NO_ENTRY and page.runs[0].first != here):
+                return await self._off_the_log(something_follows=bool(page.runs))
+            self._missing_since_s = None
+            self._ahead = False
+            fresh = page.runs
+            if here != NO_ENTRY:
+                had, fresh = fresh[0].entry(0), [*fresh[0].after(1), *fresh[1:]]
+                if self.offset.sub < len(had.lines) - 1:
+                    batch.append(Piece(had, self.offset.sub + 1))
+                    self._note(had)
+            pages.hold(fresh, last=page.last)
+        told = pages.take()
         if told:
             self._note(told[-1])
         REPLAYED.inc(_entries(told))
-        self._from_log = _entries(page) == count or _entries(told) < _entries(fresh)
+        self._from_log = pages.more
+        if not self._from_log:
+            self._pages = None
         return [*batch, *told]
 
-    def _within_a_batch(self, runs: Sequence[Run]) -> list[Run]:
-        """Return as many of the first entries as a batch may hold, at least one, and read about as many next time.
+    def _reading(self) -> LogPages:
+        """Return what reads the log."""
+        if self._pages is None:
+            self._pages = LogPages(self._log, self.stream_id, self._page_entries, self._caught_up)
+        return self._pages
 
-        What does not fit is read again rather than held: a client may take its time over what it has been given.
-        """
-        told, told_bytes, entries = list[Run](), 0, 0
-        for run in runs:
-            fit = 0
-            for more_bytes in run.told_bytes():
-                if entries and told_bytes + more_bytes > self._batch_bytes:
-                    break
-                told_bytes, entries, fit = told_bytes + more_bytes, entries + 1, fit + 1
-            if fit:
-                told.append(run.first_of(fit))
-            if fit < len(run):
-                break
-        if entries:
-            self._entry_bytes = max(told_bytes // entries, 1)
-        return told
+    def _caught_up(self) -> None:
+        """Forget what was missed so far, since the log is about to be read."""
+        if self._inbox is not None:
+            self._inbox.caught_up()
 
     async def _off_the_log(self, *, something_follows: bool) -> Batch:
         """Decide what it means that the log does not hold the reader's entry."""

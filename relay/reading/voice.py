@@ -9,8 +9,9 @@ from relay.dialects.dialect import Dialect
 from relay.dialects.place import NOTHING, Had
 from relay.dialects.telling import Frame, Past, Teller
 from relay.reading import native
+from relay.reading.batch import Batch, Fork, Piece, pieces
 from relay.reading.merging import merged_frames
-from relay.reading.subscription import Batch, Fork, Piece, Subscription, pieces
+from relay.reading.subscription import Subscription
 from shared.entry import Entry
 from shared.errors import TailraceError
 

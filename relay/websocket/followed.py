@@ -123,7 +123,7 @@ class Followed:
             if offset is None:
                 await subscription.skip_to_now()
             speech = NativeSpeech(subscription) if native else await self._dialect(reading)
-            over = native and bool(record.ended_ms) and await subscription.at_end()
+            over = native and bool(record.ended_ms) and await subscription.look() == "end"
             with services.connections.counted(record.tenant, "ws", stream_id):
                 async with services.viewers.watching(stream_id, record):
                     if self._wish.offset:

@@ -7,8 +7,9 @@ from typing import NamedTuple, Protocol
 
 from relay.dialects.telling import Frame
 from relay.reading import native
+from relay.reading.batch import Batch
 from relay.reading.merging import merged
-from relay.reading.subscription import Batch, Subscription
+from relay.reading.subscription import Subscription
 from relay.reading.voice import DialectVoice
 from relay.websocket.words import say_event, say_wire_event
 from shared.errors import TailraceError

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from relay.live.hub import Hub
-from relay.reading.subscription import Fork, Subscription, pieces
+from relay.reading.batch import Fork, pieces
+from relay.reading.subscription import Subscription
 from shared.claims import Claim
 from shared.cluster import Streams
 from shared.entry import Entry, encode_blob
@@ -99,7 +100,7 @@ class Reader:
         async with Subscription(hub, stream_log, self.stream_id, self.offset, page_entries) as subscription:
             if self.takes is not None:
                 subscription.deliver_directly(self._take_directly)
-            if await subscription.at_end():
+            if await subscription.look() == "end":
                 return True
             while not subscription.ended:
                 for one in pieces(await subscription.read()):

@@ -17,8 +17,9 @@ from relay.dialects.registry import DIALECTS
 from relay.dialects.ui_messages import WORKFLOW_V6, WORKFLOW_V7
 from relay.live.hub import Hub
 from relay.reading import native
+from relay.reading.batch import Batch, Piece
 from relay.reading.direct import DirectWriter
-from relay.reading.subscription import Batch, Piece, Subscription
+from relay.reading.subscription import Subscription
 from relay.reading.voice import DialectVoice, NativeVoice, Voice
 from shared.entry import Entry, encode_blob
 from shared.events import (

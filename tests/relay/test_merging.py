@@ -9,9 +9,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.reading.batch import Batch, Fork, Piece
 from relay.reading.merging import merged_frames
 from relay.reading.native import sse_frames
-from relay.reading.subscription import Batch, Fork, Piece
 from shared.entry import Entry, blob_of_lines
 from shared.events import BlockStartEvent, BlockStopEvent, DeltaEvent, EndEvent, UnknownEvent, encode_event
 from shared.offset import EntryId

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from relay.reading.batch import Piece
 from relay.reading.native import sse_frames
 from relay.reading.replay import run_frames
-from relay.reading.subscription import Piece
 from shared.entry import encode_blob
 from shared.events import DeltaEvent, Event
 from shared.offset import EntryId, new_stream_id
@@ -30,6 +30,14 @@ KEY = {"x-api-key": "secret"}
 def test_a_run_is_told_as_its_entries_are(log: list[list[Event]], seq: int) -> None:
     """Byte for byte, whatever the events, also those of a newer version."""
     run = Run(EntryId(3, seq), [encode_blob(events, 1_790_000_000_000) for events in log])
+    assert run_frames(STREAM, run) == sse_frames(STREAM, [Piece(entry) for entry in run.entries()])
+
+
+@pytest.mark.parametrize("seq", [995, 9_999, 98_999, 999_998, 99_998_000])
+def test_the_numbers_of_a_long_run_go_on_where_they_get_longer(seq: int) -> None:
+    """Their last digits come from a table, which a run of 1,500 entries begins anew."""
+    events: list[Event] = [DeltaEvent(0, text="a"), DeltaEvent(0, text="b")]
+    run = Run(EntryId(3, seq), [encode_blob(events[: 1 + number % 2], 3) for number in range(1500)])
     assert run_frames(STREAM, run) == sse_frames(STREAM, [Piece(entry) for entry in run.entries()])
 
 

@@ -8,7 +8,8 @@ import random
 import pytest
 from redis.asyncio import Redis
 
-from relay.reading.subscription import Piece, Subscription, pieces
+from relay.reading.batch import Piece, pieces
+from relay.reading.subscription import Subscription
 from shared import keys
 from shared.entry import Entry, encode_blob
 from shared.errors import GoneError
@@ -317,6 +318,64 @@ async def test_a_log_that_has_gone_is_told(redis: Redis) -> None:
         for offset in (START, Offset(EntryId(1, 2), 0)):
             with pytest.raises(GoneError):
                 await Reader(writer.stream_id, offset).read(relay, stream_log)
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_however_a_client_takes_it_the_log_is_given_out_once_and_in_order(redis: Redis, seed: int) -> None:
+    """Large pages are held, shed when the client stalls, and read again; a read that is cancelled loses nothing."""
+    rng = random.Random(seed)
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    for _ in range(400):
+        await writer.append(*(DeltaEvent(0, text="x" * rng.choice((1, 50, 900))) for _ in range(rng.randint(1, 3))))
+    await writer.end()
+    told: list[EntryId] = []
+    async with hubs(redis, SETTINGS) as (relay,):
+        subscription = Subscription(relay, stream_log, writer.stream_id, START, 1000)
+        subscription.join_late()
+        async with subscription:
+            assert await subscription.look() == "more"
+            while not subscription.ended:
+                reading = asyncio.create_task(subscription.read())
+                if rng.random() < 0.2:
+                    await asyncio.sleep(0)
+                    reading.cancel()
+                await asyncio.wait([reading])
+                if reading.cancelled():
+                    continue
+                told += [one.entry.id for one in pieces(reading.result()) if isinstance(one, Piece)]
+                if rng.random() < 0.1:
+                    subscription.shed()
+                subscription.pace(rng.choice((0, 100, 40_000, 40_000)))
+            assert relay.viewed() == set()
+    assert told == [entry.id for entry in writer.entries]
+
+
+async def test_the_end_that_a_log_has_lost_is_heard_when_it_is_written_again(redis: Redis) -> None:
+    """A reader who comes when the stream had ended reads the log first, and then waits for what is missing of it."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = await shortened(redis, stream_log, [2, 2, 2])
+    async with hubs(redis, SETTINGS) as (relay,):
+        subscription = Subscription(relay, stream_log, writer.stream_id, START, 100)
+        subscription.join_late()
+        told: list[EntryId] = []
+
+        async def read() -> None:
+            async with subscription:
+                while not subscription.ended:
+                    told.extend(one.entry.id for one in pieces(await subscription.read()) if isinstance(one, Piece))
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read())
+            await eventually(lambda: relay.viewed() == {writer.stream_id})
+            assert told == [entry.id for entry in writer.entries[:3]]
+            for entry in writer.entries[3:]:
+                await writer.send(entry)
+            await writer.end()
+        assert relay.viewed() == set()
+    assert told == [entry.id for entry in writer.entries]
 
 
 async def test_from_now_on_only_what_comes_is_read(redis: Redis) -> None:

@@ -1,0 +1,145 @@
+"""A log as one reader is given it: read page by page, and given out in batches.
+
+Who takes all at once is read large pages, which are held meanwhile. Of anybody else nothing is held but what is being
+told: a slow client costs no memory.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import NamedTuple
+
+from shared.offset import EntryId
+from shared.run import Run
+from shared.stream_log import StreamLog
+
+_BATCH_BYTES = 8_192
+"""The most that is given out at a time, in bytes of a dialect, about; one entry is given out at any size."""
+_MOST_BATCH_BYTES = 32_768
+"""The same for a reader that takes much at once."""
+_PAGE_BATCHES = 8
+"""What is read at a time for such a reader; for any other it is what is given out at a time."""
+_ENTRY_BYTES = 128
+"""What an entry comes to, before any was seen."""
+
+
+class Page(NamedTuple):
+    """What was read of a log at a time."""
+
+    runs: list[Run]
+    last: bool
+    """Whether the log held no more."""
+
+
+class LogPages:
+    """Reads one stream's log for one reader, who takes the pages in the order of the log."""
+
+    __slots__ = (
+        "_asking",
+        "_batch_bytes",
+        "_entry_bytes",
+        "_held",
+        "_last",
+        "_log",
+        "_most_entries",
+        "_peeked",
+        "_stream_id",
+    )
+
+    def __init__(self, stream_log: StreamLog, stream_id: str, most_entries: int, asking: Callable[[], None]) -> None:
+        """Read up to ``most_entries`` at a time; nothing is asked of Redis yet.
+
+        ``asking`` is called right before each time that it is: what happens after that may not be in the answer.
+        """
+        self._log = stream_log
+        self._stream_id = stream_id
+        self._most_entries = most_entries
+        self._asking = asking
+        self._batch_bytes = _BATCH_BYTES
+        self._entry_bytes = _ENTRY_BYTES
+        self._held: list[Run] = []
+        self._last = False
+        self._peeked: tuple[EntryId, Page] | None = None
+        """A page that was read to be looked at, and from where on."""
+
+    @property
+    def held(self) -> bool:
+        """Whether there is something to ``take``."""
+        return bool(self._held)
+
+    @property
+    def more(self) -> bool:
+        """Whether the log held more than has been taken."""
+        return bool(self._held) or not self._last
+
+    def pace(self, taken_bytes: int) -> None:
+        """Give out and read more at a time for a reader that has taken much at once, and little after a ``shed``.
+
+        Little taken, as of the last few entries of a page, says nothing.
+        """
+        if taken_bytes * 4 >= self._batch_bytes:  # some dialects say it in fewer bytes
+            self._batch_bytes = min(self._batch_bytes * 2, _MOST_BATCH_BYTES)
+
+    async def peek(self, start: EntryId) -> list[Run]:
+        """Return what ``read`` returns next, if that is from the same ``start`` on. Raises as ``read`` does."""
+        page = await self.read(start)
+        self._peeked = start, page
+        return page.runs
+
+    async def read(self, start: EntryId) -> Page:
+        """Return a page from ``start`` on, itself included. Safe to cancel.
+
+        Raises ``RedisError``, and ``ValueError`` for what is no log.
+        """
+        peeked, self._peeked = self._peeked, None
+        if peeked is not None and peeked[0] == start:
+            return peeked[1]
+        page_bytes = self._batch_bytes * (_PAGE_BATCHES if self._takes_much else 1)
+        fitting = min(max(page_bytes // self._entry_bytes, 1), self._most_entries)
+        count = fitting + 1  # the entry that the reader has
+        self._asking()
+        runs = await self._log.read_runs(self._stream_id, start, count)
+        return Page(runs, sum(map(len, runs)) < count)
+
+    def hold(self, runs: list[Run], *, last: bool) -> None:
+        """Keep what was read until it is taken; ``last``: the log held no more."""
+        self._held, self._last = runs, last
+
+    def take(self) -> list[Run]:
+        """Return as many of the first entries held as may be given out at a time, but at least one.
+
+        The rest is held for a reader that takes much. For any other it is read again: it may take its time over this.
+        """
+        taken, left_bytes, entries = list[Run](), self._batch_bytes, 0
+        while self._held:
+            run = self._held[0]
+            ends = run.told_bytes(2 * left_bytes // self._entry_bytes + 1)
+            fit = bisect_right(ends, left_bytes) or (not taken)
+            if not fit:
+                break
+            taken.append(run.first_of(fit))
+            left_bytes, entries = left_bytes - ends[fit - 1], entries + fit
+            self._held[:1] = run.after(fit)
+            if fit < len(run):
+                break
+        if entries:
+            self._entry_bytes = max((self._batch_bytes - left_bytes) // entries, 1)
+        if not self._takes_much:
+            self._drop()
+        return taken
+
+    def shed(self) -> None:
+        """Hold nothing any more: the client has stopped reading."""
+        self._batch_bytes = _BATCH_BYTES
+        self._drop()
+
+    @property
+    def _takes_much(self) -> bool:
+        """Whether the reader has taken all that it was given at once."""
+        return self._batch_bytes > _BATCH_BYTES
+
+    def _drop(self) -> None:
+        """Forget what is held; it is read again."""
+        self._last = self._last and not self._held
+        self._held = []
