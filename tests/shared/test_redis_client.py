@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import DataError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.redis_client import is_one_redis, queue_redis
+from shared.redis_connection import Tcp
 from shared.settings import Settings
 from tests.support import eventually
 
@@ -44,3 +53,31 @@ def test_a_connection_that_uvloop_has_closed_is_a_lost_connection(redis_url: str
             await client.aclose()
 
     uvloop.run(write_to_a_closed_connection())
+
+
+ARGUMENTS = st.one_of(st.text(), st.binary(), st.binary(min_size=7000, max_size=9000), st.integers(), st.floats())
+
+
+@given(st.sampled_from(["GET", "CONFIG GET", b"XRANGE", b"CLIENT NO-EVICT"]), st.lists(ARGUMENTS, max_size=20))
+def test_commands_are_packed_as_redis_py_packs_them(name: str | bytes, arguments: list[str | bytes | float]) -> None:
+    """Byte for byte, whatever the arguments, and of any size."""
+    assert b"".join(Tcp().pack_command(name, *arguments)) == b"".join(Connection().pack_command(name, *arguments))
+
+
+def test_what_no_command_can_hold_is_refused_as_by_redis_py() -> None:
+    """And a view of memory, which hiredis does not know, is sent."""
+    assert b"".join(Tcp().pack_command("SET", "a", memoryview(b"x"))).endswith(b"\r\nx\r\n")
+    odd: object
+    for odd in (None, True, [], {}):
+        with pytest.raises(DataError):
+            Tcp().pack_command("SET", "a", odd)
+
+
+async def test_a_server_that_takes_no_command_is_left_after_the_deadline() -> None:
+    """One that has stopped reading: the write ends with an error, and the connection with it."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        connection = Tcp(port=deaf.getsockname()[1], socket_timeout=0.2, lib_name=None, lib_version=None)
+        with pytest.raises(RedisTimeoutError, match="did not take a command in time"):
+            await asyncio.wait_for(connection.send_command("SET", "a", b"x" * 50_000_000), 10)
+        assert not connection.is_connected
+        assert connection.socket_timeout == 0.2
