@@ -7,7 +7,7 @@ them; who tells it event by event reads its text.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, takewhile
 from typing import Any
 
 from shared.entry import FRAME_BYTES, Entry
@@ -47,12 +47,17 @@ class Run:
             return []
         return [Run(EntryId(self.first.attempt, self.first.seq + count), self.blobs[count:])]
 
-    def told_bytes(self, most: int) -> list[int]:
-        """Return what the first entry comes to in a dialect, the first two, and so on, of up to ``most``.
+    def told_bytes(self) -> int:
+        """Return what it comes to in a dialect, about: an entry counts as one event, which it mostly is."""
+        return sum(map(len, self.blobs)) + FRAME_BYTES * len(self.blobs)
 
-        About: an entry counts as one event, which it mostly is.
-        """
-        return list(accumulate(map(FRAME_BYTES.__add__, map(len, self.blobs[:most]))))
+    def fitting(self, most_bytes: int, guess: int) -> int:
+        """Return how many of the first entries come to ``most_bytes`` in a dialect, but no more than ``guess``."""
+        first = self.first_of(guess)
+        if first.told_bytes() <= most_bytes:
+            return len(first)
+        sizes = accumulate(len(blob) + FRAME_BYTES for blob in first.blobs)
+        return sum(1 for _ in takewhile(most_bytes.__ge__, sizes))
 
     def last_offset(self) -> Offset:
         """Return the offset of a reader who has all of it."""

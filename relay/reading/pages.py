@@ -6,7 +6,6 @@ told: a slow client costs no memory.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -114,12 +113,11 @@ class LogPages:
         taken, left_bytes, entries = list[Run](), self._batch_bytes, 0
         while self._held:
             run = self._held[0]
-            ends = run.told_bytes(2 * left_bytes // self._entry_bytes + 1)
-            fit = bisect_right(ends, left_bytes) or (not taken)
+            fit = run.fitting(left_bytes, max(left_bytes // self._entry_bytes, 1)) or int(not taken)
             if not fit:
                 break
             taken.append(run.first_of(fit))
-            left_bytes, entries = left_bytes - ends[fit - 1], entries + fit
+            left_bytes, entries = left_bytes - taken[-1].told_bytes(), entries + fit
             self._held[:1] = run.after(fit)
             if fit < len(run):
                 break

@@ -45,13 +45,18 @@ def _frames(stream_id: str, run: Run) -> bytes:
     if any(found[::_FOUND]) or len(headers) - headers.count(None) != len(run):
         message = "not a log: a line is neither a header nor an event"
         raise ValueError(message)
-    first = run.first
-    at, sub = first.seq % _THOUSAND - 1, 0
+    first, count = run.first, len(headers)
+    at, sub = first.seq % _THOUSAND, 0
     pieces = [b"\n\nid: %b-%08d-%05d" % (stream_id[:4].encode(), first.attempt, first.seq // _THOUSAND)]
-    pieces *= _PIECES * len(headers)
-    pieces[1::_PIECES] = [_LAST_DIGITS[at := at + 1] if header else _LAST_DIGITS[at] for header in headers]
-    pieces[2::_PIECES] = [_SUBS[sub := 0] if header else _SUBS[sub := sub + 1] for header in headers]
+    pieces *= _PIECES * count
+    if len(run) == count:  # one event each, as mostly
+        pieces[1::_PIECES] = _LAST_DIGITS[at : at + count]
+        pieces[2::_PIECES] = _SUBS[:1] * count
+    else:
+        at -= 1
+        pieces[1::_PIECES] = [_LAST_DIGITS[at := at + 1] if header else _LAST_DIGITS[at] for header in headers]
+        pieces[2::_PIECES] = [_SUBS[sub := 0] if header else _SUBS[sub := sub + 1] for header in headers]
     pieces[3::_PIECES] = found[3::_FOUND]
-    pieces[4::_PIECES] = [b"\ndata: "] * len(headers)
+    pieces[4::_PIECES] = [b"\ndata: "] * count
     pieces[5::_PIECES] = found[2::_FOUND]
     return b"".join(pieces)[2:] + b"\n\n"

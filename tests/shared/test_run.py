@@ -43,7 +43,9 @@ def test_parts_of_a_run_have_their_own_ids(count: int, first: int) -> None:
     part = run.first_of(first)
     assert [one.id for one in part.entries()] == [one.id for one in entries[:first]]
     assert part.last_offset() == entries[:first][-1].last_offset()
-    assert part.told_bytes(count)[-1] == sum(len(one.blob) + FRAME_BYTES for one in entries[:first])
+    assert part.told_bytes() == sum(len(one.blob) + FRAME_BYTES for one in entries[:first])
+    assert run.fitting(part.told_bytes(), count) == len(part)
+    assert run.fitting(part.told_bytes() - 1, count) == len(part) - 1
     assert [one.id for rest in run.after(1) for one in rest.entries()] == [one.id for one in entries[1:]]
 
 
