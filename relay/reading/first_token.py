@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from relay.reading.batch import Batch, Piece, pieces
+from shared.entry import Entry
 from shared.metrics import FIRST_TOKEN
 
 
@@ -28,14 +29,13 @@ class FirstTokenClock:
         """Look at what is about to be written."""
         for piece in () if self.done else pieces(batch):
             if isinstance(piece, Piece):
-                self._note_piece(piece)
+                self.note_entry(piece.entry)
             if self.done:
                 break
 
-    def _note_piece(self, piece: Piece) -> None:
-        """Record the times when the entry has the first token."""
-        told_ms = piece.entry.t_ms
-        kinds = piece.entry.types
+    def note_entry(self, entry: Entry) -> None:
+        """Look at one entry, and record the times when it has the first token."""
+        told_ms, kinds = entry.t_ms, entry.types
         if b"attempt" in kinds and self._attempt_ms is None:
             self._attempt_ms = told_ms
             if told_ms >= self._asked_ms:

@@ -18,6 +18,7 @@ from relay.reading.first_token import FirstTokenClock
 from relay.reading.subscription import Subscription
 from relay.reading.voice import Voice
 from relay.unreadable import UNREADABLE, unreadable
+from shared.entry import Entry
 from shared.errors import GoneError
 from shared.metrics import SEND_TIMEOUTS
 from shared.settings import Settings
@@ -45,6 +46,7 @@ class SseWriter:
     """One SSE answer. A client that does not read for ``send_timeout_s`` is let go; its offset stays good."""
 
     __slots__ = (
+        "_clock",
         "_direct",
         "_request",
         "_response",
@@ -66,6 +68,7 @@ class SseWriter:
         self._writer: StreamWriter
         self._slice_bytes = _SLICE_BYTES
         self._wrote_s = 0.0
+        self._clock: FirstTokenClock
         self._direct: DirectWriter | None = None
 
     async def run(
@@ -76,12 +79,12 @@ class SseWriter:
         writer = await self._response.prepare(self._request)
         assert isinstance(writer, StreamWriter)
         self._response.headers.clear()  # as they are on their way: kept, they would be a kilobyte of each open reader
-        self._writer = writer
+        self._writer, self._clock = writer, clock
         hold_little(self._request)
         stream_id = subscription.stream_id
         try:
             try:
-                await self._follow(subscription, connection, clock)
+                await self._follow(subscription, connection)
             except GoneError as error:
                 await self._write(self._voice.error(error))
             except UNREADABLE as error:
@@ -98,24 +101,23 @@ class SseWriter:
             log.debug("connection.lost", stream=stream_id)
         return self._response
 
-    async def _follow(self, subscription: Subscription, connection: Connection, clock: FirstTokenClock) -> None:
+    async def _follow(self, subscription: Subscription, connection: Connection) -> None:
         """Write what the subscription brings, and a sign of life where it brings nothing."""
         await self._write(self._voice.opening(self._settings.retry_ms))
+        self._go_direct(subscription)
         while not self._voice.ended and not connection.leaving:
             # Only what is still to be written is kept meanwhile, and no entries: the client may take its time.
-            subscription.pace(await self._write(self._frames(await subscription.read(), clock)))
-            if self._direct is None and clock.done:
-                self._go_direct(subscription)
+            subscription.pace(await self._write(self._frames(await subscription.read())))
             if self._unsent_bytes():  # of what was written directly
                 await self._drain()
             elif time.monotonic() - self._last_write_s() >= self._silent_s:
                 await self._write(self._voice.alive)
 
-    def _frames(self, batch: Batch, clock: FirstTokenClock) -> bytes:
+    def _frames(self, batch: Batch) -> bytes:
         """Return the frames of a batch. Raises what a direct write has failed by."""
         if self._direct is not None:
             self._direct.check()
-        clock.note(batch)
+        self._clock.note(batch)
         return self._voice.frames(batch)
 
     def _go_direct(self, subscription: Subscription) -> None:
@@ -126,7 +128,14 @@ class SseWriter:
             self._direct = DirectWriter(
                 self._voice, transport, subscription.poke, chunked=chunked, silent_s=self._silent_s
             )
-            subscription.deliver_directly(self._direct.write)
+            subscription.deliver_directly(self._write_directly)
+
+    def _write_directly(self, entry: Entry) -> bool:
+        """Tell a live entry, if that can be done at once, and note whether it has the first token. Never raises."""
+        told = self._direct is not None and self._direct.write(entry)
+        if told and not self._clock.done:
+            self._clock.note_entry(entry)
+        return told
 
     @property
     def _silent_s(self) -> float:

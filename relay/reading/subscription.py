@@ -147,9 +147,9 @@ class Subscription:
 
     def _take_directly(self, entry: Entry) -> bool:
         """Tell a live entry that is exactly the next one."""
-        here = self.offset.entry
-        follows = entry.id.seq == here.seq + 1 and entry.id.attempt == here.attempt
-        if self._write is None or not follows or self._ahead or entry.ends or not self._write(entry):
+        if self._write is None or self._ahead or entry.ends or not _continues(self.offset.entry, entry):
+            return False
+        if not self._write(entry):
             return False
         self.offset = entry.last_offset()
         return True
@@ -203,8 +203,7 @@ class Subscription:
         batch: Batch = []
         here, last = self.offset.entry, None
         for entry in entries:
-            continues = entry.id.attempt == here.attempt or entry.follows == here
-            if continues and entry.id.seq == here.seq + 1 and not self._ahead:
+            if not self._ahead and _continues(here, entry):
                 batch.append(Piece(entry))
                 here, last = entry.id, entry
             elif entry.id > here or entry.ends or (self._ahead and entry.id == here):
@@ -285,6 +284,11 @@ class Subscription:
         """Move the offset past what was told."""
         self.offset = told.last_offset()
         self.ended = told.ends
+
+
+def _continues(here: EntryId, entry: Entry) -> bool:
+    """Tell whether a live entry is the very next one after ``here``: of the same attempt, or a new one's first."""
+    return entry.id.seq == here.seq + 1 and (entry.id.attempt == here.attempt or entry.follows == here)
 
 
 def _entries(runs: Sequence[Run]) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from shared import keys
@@ -53,6 +54,24 @@ async def test_who_accepts_events_gets_them_at_once(served: Api, accept: str) ->
     assert (events[0].event, events[-1].event) == ("start", "end")
     assert reader.response.headers["X-Stream-Id"] == events[0].json()["stream_id"]
     assert "".join(event.json().get("text", "") for event in events) == "w0 w1 w2 w3 w4"
+
+
+@pytest.mark.parametrize("format_", ["native", "anthropic"])
+async def test_the_time_to_the_first_token_is_noted_once_for_who_starts_a_stream(served: Api, format_: str) -> None:
+    """With all of its parts, whoever has written it to the socket."""
+    parts = ("queue", "provider", "relay", "total")
+    before = [_first_tokens(part) for part in parts]
+    path = "/v1/streams" if format_ == "native" else "/v1/messages"
+    body = {"messages": script(tokens=5, per_second=200), "model": "sim", "max_tokens": 9}
+    body |= {} if format_ == "native" else {"stream": True}
+    async with SseReader(served.session, f"{served.url}{path}", method="POST", json=body) as reader:
+        await reader.rest()
+    assert [_first_tokens(part) for part in parts] == [count + 1 for count in before]
+
+
+def _first_tokens(part: str) -> float:
+    """Return how many first tokens this process has noted with that part of their time."""
+    return REGISTRY.get_sample_value("tailrace_first_token_seconds_count", {"part": part}) or 0.0
 
 
 async def test_who_waits_gets_the_finished_answer(served: Api) -> None:
