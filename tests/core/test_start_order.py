@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from shared import keys
 from shared.errors import ConflictError, LimitError, OverloadedError
@@ -72,6 +73,24 @@ async def test_a_refused_start_makes_nothing(redis: Redis, redis_url: str) -> No
     with pytest.raises(OverloadedError):
         await system.starter.start("initech", request(tokens=1), "another")
     assert await _contents(redis) == before
+
+
+@pytest.mark.parametrize("key", [None, "a key"])
+async def test_a_full_redis_refuses_a_start_before_anything_of_it_is_made(
+    redis_server: StartRedis, key: str | None
+) -> None:
+    """A script that has begun with a deletion would be let go on, however full the server is."""
+    server = redis_server()
+    async with Redis.from_url(server.url) as redis:
+        system = System(redis, Settings(redis_url=server.url, sim=True))
+        await system.start(tokens=1)
+        before = await _contents(redis)
+        await redis.config_set("maxmemory", "1")
+        with pytest.raises(OutOfMemoryError):
+            await system.starter.start(TENANT, request(tokens=1), key)
+        assert await _contents(redis) == before
+        await redis.config_set("maxmemory", "0")
+        await system.starter.start(TENANT, request(tokens=1), key)
 
 
 async def test_a_repeated_start_makes_nothing_anew(redis: Redis, redis_url: str) -> None:
