@@ -143,11 +143,11 @@ class Settings(BaseSettings):
     buffer_bytes: Count = Field(
         4_194_304, description="Unwritten events one stream may hold before its provider waits."
     )
-    commit_pause_s: float = Field(
-        0.008,
+    commit_every_s: float = Field(
+        0.011,
         ge=0,
         le=1,
-        description="Longest pause between two writes of a worker to Redis, taken under load alone; 0: none. "
+        description="Under load a worker writes to Redis once in this time; 0: as often as it can. "
         "A first token never waits.",
     )
     linger_s: Seconds = Field(

@@ -54,7 +54,7 @@ class WorkerService:
             admission=Admission(self._queue, settings),
             chats=Chats(self._queue, settings),
             leases=Leases(self._queue, settings),
-            publisher=Publisher(stream_log, settings.commit_pause_s),
+            publisher=Publisher(stream_log, settings.commit_every_s),
             providers=Providers(settings),
             one_redis=is_one_redis(settings),
         )

@@ -29,8 +29,8 @@ _REFUSED_S = 0.25
 """After this a stream that Redis has refused is tried again; meanwhile the others go on."""
 
 
-_PAUSE_PER_ENTRY_S = 0.002
-"""So that pauses begin to matter when about 500 entries a second are to be written, and not before."""
+_PER_ENTRY_S = 0.003
+"""How far apart two appends begin for each entry of the first: it matters from about 500 entries a second on."""
 _SHORTEST_PAUSE_S = 0.001
 """The event loop's timers tick in milliseconds."""
 
@@ -63,12 +63,12 @@ class _Lane:
 class Publisher:
     """The one part of a worker process that writes to the logs. Rides out any absence of Redis."""
 
-    def __init__(self, stream_log: StreamLog, longest_pause_s: float) -> None:
-        """Write through ``stream_log``, with pauses under load of up to ``longest_pause_s``."""
+    def __init__(self, stream_log: StreamLog, most_apart_s: float) -> None:
+        """Write through ``stream_log``, under load once in ``most_apart_s``."""
         self.sweep = Sweep()
         """Run before each append that follows another."""
         self._log = stream_log
-        self._longest_pause_s = longest_pause_s
+        self._most_apart_s = most_apart_s
         self._usual, self._urgent = _Lane(), _Lane()
         self._away = False
         self._told_s = -_TOLD_S
@@ -102,9 +102,10 @@ class Publisher:
             await self._usual.wake.wait()
             self._usual.wake.clear()
             while batch := self._batch(self._usual):
+                began_s = time.monotonic()
                 if await self._commit(batch):
                     backoff.reset()
-                    await self._rest(len(batch))
+                    await self._rest(len(batch), began_s)
                     self.sweep.run()
                 else:
                     self.sweep.end()  # the providers must be read all the same, or would seem silent
@@ -123,9 +124,13 @@ class Publisher:
                 else:
                     await asyncio.sleep(backoff.next_s())
 
-    async def _rest(self, written: int) -> None:
-        """Let the streams gather for a while that grows with how many have just been written, the next sweep in it."""
-        pause_s = min(written * _PAUSE_PER_ENTRY_S, self._longest_pause_s) - self.sweep.took_s
+    async def _rest(self, written: int, began_s: float) -> None:
+        """Let the streams gather until it is time for the next sweep and append: the later, the more was written.
+
+        Counted from when that began, so that on a slow machine, too, tokens wait no longer than that.
+        """
+        due_s = began_s + min(written * _PER_ENTRY_S, self._most_apart_s)
+        pause_s = due_s - self.sweep.took_s - time.monotonic()
         if pause_s >= _SHORTEST_PAUSE_S:
             await asyncio.sleep(pause_s)
 

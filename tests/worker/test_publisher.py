@@ -44,7 +44,7 @@ async def granted(stream_log: StreamLog, limit_bytes: int = 1_000_000, token: st
 @asynccontextmanager
 async def publishing(stream_log: StreamLog) -> AsyncIterator[Publisher]:
     """Run a publisher."""
-    publisher = Publisher(stream_log, SETTINGS.commit_pause_s)
+    publisher = Publisher(stream_log, SETTINGS.commit_every_s)
     task = asyncio.create_task(publisher.run())
     try:
         yield publisher
@@ -129,7 +129,7 @@ async def test_a_full_writer_makes_its_provider_wait(redis: Redis) -> None:
     """With ``limit_bytes`` gathered there is no room until Redis has taken some."""
     stream_log = StreamLog(redis, SETTINGS)
     writer = await granted(stream_log, limit_bytes=1000)
-    publisher = Publisher(stream_log, SETTINGS.commit_pause_s)
+    publisher = Publisher(stream_log, SETTINGS.commit_every_s)
     publisher.write(writer, [DeltaEvent(0, text="x" * 2000)])
     waiting = asyncio.create_task(writer.room())
     done, _ = await asyncio.wait([waiting], timeout=0.05)
