@@ -42,6 +42,8 @@ from shared.errors import (
 )
 from shared.tasks import end_tasks
 
+Work = Callable[[], Coroutine[Any, Any, None]]
+
 _MOST_AT_ONCE = 32
 """Requests of one socket that may wait for Redis or a worker at a time."""
 
@@ -87,8 +89,11 @@ class Session:
                 for task in (listening, *self._tasks):
                     task.cancel()
 
-    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Have the work done beside all else, as long as the client is there."""
+    def _begin(self, work: Work, name: str) -> None:
+        """Have the work done beside all else, as long as the client is there.
+
+        It is called once its task begins, which that of a client that leaves at once never does.
+        """
         task = self._group.create_task(_while_there(work), name=f"socket.{name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -135,9 +140,9 @@ class Session:
                 wish = Wish(message.stream, message.id, message.offset, message.format, message.credit)
                 self._follow(wish, message.token)
             case Create():
-                self._request(self._create(message), message)
+                self._request(lambda: self._create(message), message)
             case Cancel():
-                self._request(self._cancel(message), message)
+                self._request(lambda: self._cancel(message), message)
 
     def _unsubscribe(self, message: Unsubscribe) -> None:
         """Leave a stream. Raises ``NotFoundError``."""
@@ -147,19 +152,18 @@ class Session:
             raise NotFoundError(text)
         followed.leave("asked", message.id)
 
-    def _request(self, work: Coroutine[Any, Any, None], message: ClientMessage) -> None:
+    def _request(self, work: Work, message: ClientMessage) -> None:
         """Have a request acted upon. Raises ``LimitError``."""
         if self._requests >= _MOST_AT_ONCE:
-            work.close()
             text = f"this socket has {_MOST_AT_ONCE} requests that wait for their answers; wait for some of them"
             raise LimitError(text, retry_after_s=1)
         self._requests += 1
-        self._begin(self._answered(work, message.id), message.type)
+        self._begin(lambda: self._answered(work, message.id), message.type)
 
-    async def _answered(self, work: Coroutine[Any, Any, None], request_id: str | None) -> None:
+    async def _answered(self, work: Work, request_id: str | None) -> None:
         """Do the work; what goes wrong is its answer."""
         try:
-            await work
+            await work()
         except TailraceError as error:
             self._sender.answer(say_error(error, request_id))
         except (RedisError, OSError) as error:
@@ -212,7 +216,7 @@ class Session:
             raise InvalidRequestError(message, field="stream")
         self._check_room()
         followed = self._followed[wish.stream_id] = Followed(self._services, self._sender, wish, self.log)
-        self._begin(self._told(followed, wish, token), "follow")
+        self._begin(lambda: self._told(followed, wish, token), "follow")
 
     async def _told(self, followed: Followed, wish: Wish, token: str | None) -> None:
         """Follow a stream to its last word, before which the client cannot follow it again."""
@@ -238,7 +242,7 @@ class Session:
         await self._sender.close(CloseCode.DRAINING, say("goodbye", reconnect_in_ms=reconnect_in_ms))
 
 
-async def _while_there(work: Coroutine[Any, Any, None]) -> None:
+async def _while_there(work: Work) -> None:
     """Do the work until it is done or the client has gone."""
     with suppress(ClientGoneError):
-        await work
+        await work()
