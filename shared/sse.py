@@ -46,18 +46,18 @@ class SseParser:
         self._event = ""
         self._id: str | None = None
         self._retry: int | None = None
-        self._between = True
-        """Whether the last chunk ended with an event."""
+        self.between = True
+        """Whether the last chunk ended with an event, or there was none."""
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """Return the events that ``chunk`` completes, in order. Raises ``SseLimitError`` for one that is too large."""
-        if self._between and (usual := _USUAL.fullmatch(chunk)) is not None:
+        if self.between and (usual := _USUAL.fullmatch(chunk)) is not None:
             self._at_start = False
             self._check(len(usual[2]) + 1)
             return [SseEvent(usual[1].decode("utf-8", "replace"), usual[2], None, None)]
         events = self._read(chunk)
         begun = self._line or self._data or self._event or self._id is not None or self._retry is not None
-        self._between = not begun and not self._skip_lf
+        self.between = not begun and not self._skip_lf
         return events
 
     def _read(self, chunk: bytes) -> list[SseEvent]:

@@ -24,6 +24,7 @@ from worker.llm import Call, Finish
 from worker.providers import failures
 from worker.providers import messages_wire as wire
 from worker.providers.joint import Joint
+from worker.providers.text_deltas import text_deltas
 
 _TOOL_USE_FIELDS = frozenset(("type", "id", "name", "input"))
 _THOUGHT = ("thinking", "redacted_thinking")
@@ -77,12 +78,24 @@ class MessagesDecoder:
         Events completed by a chunk that then raises are not lost: ``rest`` returns them.
         """
         try:
-            for sse in self._parser.feed(chunk):
-                if sse.data is not None and not self.finished:
-                    self._on_frame(sse.event, sse.data)
+            if not self._takes_plainly(chunk):
+                for sse in self._parser.feed(chunk):
+                    if sse.data is not None and not self.finished:
+                        self._on_frame(sse.event, sse.data)
         except (SseLimitError, msgspec.DecodeError, UnicodeDecodeError):
             raise failures.malformed() from None
         return self.rest()
+
+    def _takes_plainly(self, chunk: bytes) -> bool:
+        """Take in a chunk that goes on with open texts and does nothing else, or return False and do nothing."""
+        if not (self.begun and self._parser.between) or self.finished:
+            return False
+        told = text_deltas(chunk)
+        if told is None:
+            return False
+        for index, text in told:
+            self._tell_text(self._opened(index), text)
+        return True
 
     def rest(self) -> list[Event | Finish]:
         """Return events decoded and not yet returned."""
