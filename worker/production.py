@@ -23,6 +23,7 @@ from worker.claiming import Grant, claim, folded, whole_log
 from worker.continuation import Plan, after_pause, plan_attempt
 from worker.fencing import note_fenced
 from worker.llm import Call, Finish
+from worker.merging import merged
 from worker.outage import outlast
 from worker.parts import Parts
 from worker.stream_writer import Interrupt, LostStreamError
@@ -53,6 +54,8 @@ class Production:
         self._working: asyncio.Task[Finish | None] | None = None
         self._usage: dict[int, Usage] = {}
         self._read_s = 0.0
+        self._most_bytes = parts.settings.max_stream_bytes
+        self._most_entries = parts.settings.max_stream_entries
         self._backoff = Backoff(parts.settings.retry_delay_s, parts.settings.retry_delay_max_s)
         self._log = log.bind(stream=grant.stream_id, attempt=grant.writer.attempt)
 
@@ -177,10 +180,13 @@ class Production:
         raise ProviderError(message, kind="cut", retryable=True)
 
     def _take(self, batch: Sequence[Event | Finish]) -> bool:
-        """Write a batch while this task sleeps; False, and nothing written, where the task must see to it."""
+        """Write a batch while this task sleeps; False, and nothing written, where the task must see to it.
+
+        Its deltas are merged: under load it is more than one read of the provider that comes together.
+        """
         if self.writer.full or isinstance(batch[-1], Finish):
             return False
-        self._take_in(batch)
+        self._take_in(merged(cast(Sequence[Event], batch)) if len(batch) > 1 else batch)
         return True
 
     def _take_in(self, batch: Sequence[Event | Finish]) -> None:
@@ -201,9 +207,8 @@ class Production:
 
     def _check_length(self) -> None:
         """Interrupt an answer that has outgrown its log."""
-        settings = self._parts.settings
         entries = self.writer.entries
-        if entries.size > settings.max_stream_bytes or len(entries) > settings.max_stream_entries:
+        if entries.size > self._most_bytes or len(entries) > self._most_entries:
             self.interrupt("too_long")
 
     async def _failed(self, error: ProviderError) -> bool:

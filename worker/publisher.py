@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 
 import structlog
@@ -52,11 +52,19 @@ class _Lane:
         self._dirty[writer] = None
         self.wake.set()
 
-    def take(self) -> list[StreamWriter]:
-        """Return and remove as many as may be written at once, each once, in the order in which they asked."""
-        taken = list(self._dirty)[:MAX_APPENDS]
-        for writer in taken:
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._dirty)
+
+    def take(self, may_go: Callable[[StreamWriter], bool]) -> list[StreamWriter]:
+        """Return as many as may be written at once, in the order in which they asked; forget those that may not go."""
+        taken: list[StreamWriter] = []
+        for writer in list(self._dirty):
             del self._dirty[writer]
+            if may_go(writer):
+                taken.append(writer)
+                if len(taken) == MAX_APPENDS:
+                    break
         return taken
 
 
@@ -78,7 +86,7 @@ class Publisher:
     def write(self, writer: StreamWriter, events: Sequence[Event]) -> None:
         """Gather ``events`` for ``writer``'s stream and see that they are appended. Never waits."""
         writer.gather(events)
-        if not writer.may_hold(events):
+        if not (writer.delay_s and writer.may_hold(events)):
             self.touch(writer)
         elif not writer.held:
             writer.held = True
@@ -101,16 +109,27 @@ class Publisher:
         while True:
             await self._usual.wake.wait()
             self._usual.wake.clear()
-            while batch := self._batch(self._usual):
+            while waiting := len(self._usual):
                 began_s = time.monotonic()
-                if await self._commit(batch):
+                if await self._commit_all(waiting):
                     backoff.reset()
-                    await self._rest(len(batch), began_s)
+                    await self._rest(waiting, began_s)
                     self.sweep.run()
                 else:
                     self.sweep.end()  # the providers must be read all the same, or would seem silent
                     await asyncio.sleep(backoff.next_s())
             self.sweep.end()
+
+    async def _commit_all(self, waiting: int) -> bool:
+        """Write the ``waiting`` streams that are there, by as many appends as that takes: no pause between them.
+
+        Return False when Redis cannot be reached; the others wait on.
+        """
+        while waiting > 0 and (batch := self._usual.take(self._may_go)):
+            if not await self._commit(batch):
+                return False
+            waiting -= len(batch)
+        return True
 
     async def _keep_hastening(self) -> None:
         """Write what must not wait, at once."""
@@ -118,7 +137,7 @@ class Publisher:
         while True:
             await self._urgent.wake.wait()
             self._urgent.wake.clear()
-            while batch := self._batch(self._urgent):
+            while batch := self._urgent.take(self._may_go):
                 if await self._commit(batch):
                     backoff.reset()
                 else:
@@ -134,9 +153,9 @@ class Publisher:
         if pause_s >= _SHORTEST_PAUSE_S:
             await asyncio.sleep(pause_s)
 
-    def _batch(self, lane: _Lane) -> list[StreamWriter]:
-        """Return the streams of a lane to write next. One that is in flight comes back when its outcome is known."""
-        return [one for one in lane.take() if one.due and one.lost is None and one not in self._resting]
+    def _may_go(self, writer: StreamWriter) -> bool:
+        """Tell whether a stream can be written now. One that is in flight comes back when its outcome is known."""
+        return writer.due and writer.lost is None and writer not in self._resting
 
     async def _commit(self, batch: list[StreamWriter]) -> bool:
         """Send one append a stream; return False when Redis cannot be reached."""

@@ -107,7 +107,7 @@ class StreamWriter:
 
     def may_hold(self, events: Sequence[Event]) -> bool:
         """Tell whether ``events`` may wait for more: deltas may, where the request allows it, but never the first."""
-        if not self.delay_s or not all(isinstance(event, DeltaEvent) for event in events):
+        if not all(isinstance(event, DeltaEvent) for event in events):
             return False
         first, self._told_delta = not self._told_delta, True
         return not first
@@ -133,7 +133,7 @@ class StreamWriter:
         if self._next == len(self.entries):
             self._freeze(now_ms)
         stream_id, token, attempt = self.stream_id, self.record.token, self.attempt
-        entries = self.entries[self._next : self._next + most]
+        entries = self.entries.since(self._next, most)
         appends = [Append(stream_id, token, attempt, entry) for entry in entries]
         if self._end_status is not None and self._next + len(entries) == len(self.entries) and not self._gathered:
             appends[-1] = appends[-1]._replace(end_status=self._end_status)

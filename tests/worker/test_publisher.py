@@ -42,9 +42,9 @@ async def granted(stream_log: StreamLog, limit_bytes: int = 1_000_000, token: st
 
 
 @asynccontextmanager
-async def publishing(stream_log: StreamLog) -> AsyncIterator[Publisher]:
+async def publishing(stream_log: StreamLog, most_apart_s: float = SETTINGS.commit_every_s) -> AsyncIterator[Publisher]:
     """Run a publisher."""
-    publisher = Publisher(stream_log, SETTINGS.commit_every_s)
+    publisher = Publisher(stream_log, most_apart_s)
     task = asyncio.create_task(publisher.run())
     try:
         yield publisher

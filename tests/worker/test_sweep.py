@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from shared.errors import ProviderError
 from shared.events import DeltaEvent, Event
 from shared.models import Model
-from shared.stream_log import StreamLog
+from shared.stream_log import MAX_APPENDS, StreamLog
 from tests.messages_script import Script, whole_text
 from tests.messages_server import MessagesServer
 from tests.support import eventually
@@ -197,6 +197,21 @@ async def test_the_publisher_sweeps_between_commits_and_ends_when_there_are_none
         await eventually(lambda: asleep.wakes > 0)
         assert not publisher.sweep.on
     assert asleep.reads == 1
+
+
+async def test_all_that_wait_are_written_before_the_next_sweep(redis: Redis) -> None:
+    """More streams than one append may carry: the others wait for no pause between two."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writers = [await granted(stream_log) for _ in range(MAX_APPENDS * 2 + 1)]
+    asleep = Asleep()
+    async with publishing(stream_log, most_apart_s=1.0) as publisher:
+        publisher.sweep.join(asleep)
+        for writer in writers:
+            writer.eager = False  # as if it had told its first token
+            publisher.write(writer, [DeltaEvent(0, text="w")])
+        await asyncio.gather(*(writer.flushed() for writer in writers))
+        assert asleep.reads == 0
+        await eventually(lambda: asleep.reads == 1)
 
 
 async def test_a_redis_that_is_away_ends_the_sweep(redis_server: Callable[..., RedisProcess]) -> None:

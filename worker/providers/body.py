@@ -16,13 +16,13 @@ class Body:
 
     read: Callable[[], Awaitable[bytes]]
     """Returns what has come, at least one byte, or nothing at the body's end. Safe to cancel."""
-    content: aiohttp.StreamReader | None = None
-    """Where it can be read without waiting, while nobody waits in ``read``."""
+    response: aiohttp.ClientResponse | None = None
+    """Whose it is, where it can be read without waiting while nobody waits in ``read``."""
 
 
 def body_of(response: aiohttp.ClientResponse) -> Body:
     """Return the body of aiohttp's own answer. Errors are ``aiohttp``'s."""
-    return Body(response.content.readany, response.content)
+    return Body(response.content.readany, response)
 
 
 async def sdk_body(response: httpx2.Response, stack: AsyncExitStack) -> Body:

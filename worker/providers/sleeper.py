@@ -11,6 +11,7 @@ from shared.errors import ProviderError
 from shared.events import Event
 from worker.llm import Finish
 from worker.providers.decoder import Decoder
+from worker.providers.hushed_socket import HushedSocket
 from worker.providers.patience import Patience
 from worker.sweep import Swept
 
@@ -22,15 +23,17 @@ class SleepingReader:
     """Reads the body of one answer while its task waits in ``sleep``. Part of a ``Sweep`` for as long."""
 
     def __init__(
-        self, content: aiohttp.StreamReader, decoder: Decoder, patience: Patience, idle_s: float, swept: Swept
+        self, response: aiohttp.ClientResponse, decoder: Decoder, patience: Patience, idle_s: float, swept: Swept
     ) -> None:
-        """Read from ``content``, where silence of ``idle_s`` is what ``patience`` ends."""
-        self._content = content
+        """Read the body of ``response``, where silence of ``idle_s`` is what ``patience`` ends."""
+        self._response = response
+        self._content = response.content
         self._decoder = decoder
         self._patience = patience
         self._idle_s = idle_s
         self._swept = swept
         self._seen_bytes = 0
+        self._socket: HushedSocket | None = None
         self._woken: asyncio.Future[None] | None = None
         self._batch: Sequence[Event | Finish] = ()
         self._error: Exception | None = None
@@ -48,15 +51,19 @@ class SleepingReader:
         loop = asyncio.get_running_loop()
         self._woken, self._batch, self._error, self._seen_bytes = loop.create_future(), (), None, -1
         self._swept.sweep.join(self)
+        self._socket = HushedSocket.of(self._response.connection)
         try:
             with self._patience.until(loop.time() + self._idle_s):
                 await self._woken
         except TimeoutError:
+            self._receive()
             if self._content.total_bytes == self._seen_bytes:
                 raise
             # The silence was ours: the sweep did not come by, for a Redis that did not answer.
         finally:
             self._swept.sweep.leave(self)
+            if self._socket is not None:
+                self._socket.close()
         if self._error is not None:
             raise self._error
         return self._batch
@@ -66,14 +73,15 @@ class SleepingReader:
         content = self._content
         if self._woken is None or self._woken.done():
             return
-        if content.is_eof() or content.exception() is not None:
-            self.wake()
-            return
-        if content.total_bytes == self._seen_bytes:
-            return
-        self._seen_bytes = content.total_bytes
-        self._patience.until(now_s + self._idle_s)
         try:
+            self._receive()
+            if content.is_eof() or content.exception() is not None:
+                self.wake()
+                return
+            if content.total_bytes == self._seen_bytes:
+                return
+            self._seen_bytes = content.total_bytes
+            self._patience.until(now_s + self._idle_s)
             batch = self._decoder.feed(content.read_nowait())
             if batch and not self._swept.take(batch):
                 self._batch = batch
@@ -81,6 +89,11 @@ class SleepingReader:
         except (ProviderError, *_DEFECTS) as error:
             self._error = error
             self.wake()
+
+    def _receive(self) -> None:
+        """See that what has come is in ``content``."""
+        if self._socket is not None:
+            self._socket.take()
 
     def wake(self) -> None:
         """Let the task read by itself again. Idempotent."""

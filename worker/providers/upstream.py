@@ -84,8 +84,8 @@ class Upstream:
             if self.keeps_connections:
                 stack.push_async_callback(_read_out, body, patience, decoder)
             sleeper = None
-            if swept is not None and body.content is not None:
-                sleeper = SleepingReader(body.content, decoder, patience, self.limits.idle_s, swept)
+            if swept is not None and body.response is not None:
+                sleeper = SleepingReader(body.response, decoder, patience, self.limits.idle_s, swept)
             while not decoder.finished:
                 try:
                     batch = await sleeper.sleep() if sleeper is not None and sleeper.may_sleep else ()
