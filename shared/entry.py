@@ -124,6 +124,6 @@ def decode_live(payload: bytes) -> Entry:
     if found is None:
         message = "not an entry: it does not begin with an id and a header"
         raise ValueError(message)
-    entry = Entry(EntryId(int(found[1]), int(found[2])), payload[found.end(2) + 1 :])
+    entry = Entry(EntryId(int(found[1]), int(found[2])), payload[found.end() :])
     _ = entry.types  # raises where a line is no event: here, and not later to every reader
     return entry

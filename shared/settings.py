@@ -144,7 +144,7 @@ class Settings(BaseSettings):
         4_194_304, description="Unwritten events one stream may hold before its provider waits."
     )
     commit_every_s: float = Field(
-        0.025,
+        0.024,
         ge=0,
         le=1,
         description="Under load a worker writes to Redis once in this time; 0: as often as it can. "

@@ -92,8 +92,7 @@ class Hub:
     async def join(self, stream_id: str) -> Inbox:
         """Return an inbox that receives all that is published from now on, or longer if it was expected.
 
-        ``leave`` must follow.
-        Raises ``UnavailableError`` when Redis does not confirm within ``redis_timeout_s``.
+        ``leave`` must follow. Raises ``UnavailableError`` when Redis does not confirm within ``redis_timeout_s``.
         """
         feed = self._feeds.setdefault(stream_id, Feed())
         first = not feed.inboxes
@@ -153,7 +152,6 @@ class Hub:
             feed.mark_behind()
             return
         feed.last_seq, feed.spoke = entry.id.seq, True
-        share_bytes = entry.held_bytes // max(len(feed.inboxes), 1)  # they all hold the same one
         at_once = feed.turn != self._turn
         feed.turn = self._turn
         if not self._turning:
@@ -161,7 +159,7 @@ class Hub:
             asyncio.get_running_loop().call_soon(self._end_turn)
         for inbox in feed.inboxes:
             if not (at_once and inbox.offer(entry)):
-                inbox.put(entry, share_bytes)
+                inbox.put(entry, entry.held_bytes // len(feed.inboxes))  # they all hold the same one
 
     def _end_turn(self) -> None:
         """Note that other tasks have had their turn since something was heard."""

@@ -35,13 +35,24 @@ def _frames(stream_id: str, one: Piece | Fork | Run) -> bytes:
 
 
 def _entry_frames(stream_id: str, piece: Piece) -> bytes:
-    """Return the frames of one entry; whole entries are rendered once for all their readers."""
-    entry = piece.entry
-    if piece.skip == 0 and (kept := entry.frames(_NAME)) is not None:
+    """Return the frames of one entry, or of what a reader lacks of it."""
+    if piece.skip == 0:
+        return entry_frames(stream_id, piece.entry)
+    place, lines = place_of(stream_id, piece.entry), piece.entry.lines
+    return b"".join([event_frame(place, sub, lines[sub]) for sub in range(piece.skip, len(lines))])
+
+
+def entry_frames(stream_id: str, entry: Entry) -> bytes:
+    """Return the frames of a whole entry; rendered once for all their readers."""
+    kept = entry.frames(_NAME)
+    if kept is not None:
         return kept
-    place = place_of(stream_id, entry)
-    frames = b"".join([event_frame(place, sub, line) for sub, line in enumerate(entry.lines) if sub >= piece.skip])
-    return frames if piece.skip else entry.keep_frames(_NAME, frames)
+    place, lines = place_of(stream_id, entry), entry.lines
+    if len(lines) == 1:
+        frames = b"id: %s000\nevent: %s\ndata: %s\n\n" % (place, entry.types[0], lines[0])
+    else:
+        frames = b"".join([event_frame(place, sub, line) for sub, line in enumerate(lines)])
+    return entry.keep_frames(_NAME, frames)
 
 
 def place_of(stream_id: str, entry: Entry) -> bytes:

@@ -147,7 +147,7 @@ class Subscription:
 
     def _take_directly(self, entry: Entry) -> bool:
         """Tell a live entry that is exactly the next one."""
-        if self._write is None or self._ahead or entry.ends or not _continues(self.offset.entry, entry):
+        if self._write is None or self._ahead or not _continues(self.offset.entry, entry) or entry.ends:
             return False
         if not self._write(entry):
             return False
@@ -288,7 +288,8 @@ class Subscription:
 
 def _continues(here: EntryId, entry: Entry) -> bool:
     """Tell whether a live entry is the very next one after ``here``: of the same attempt, or a new one's first."""
-    return entry.id.seq == here.seq + 1 and (entry.id.attempt == here.attempt or entry.follows == here)
+    attempt, seq = entry.id
+    return seq == here.seq + 1 and (attempt == here.attempt or entry.follows == here)
 
 
 def _entries(runs: Sequence[Run]) -> int:

@@ -76,11 +76,12 @@ class NativeVoice:
 
     def directly(self, entry: Entry, *, chunked: bool) -> bytes:
         """Return the entry's frames, made once for all its readers."""
-        kept = entry.frames(_AS_A_CHUNK) if chunked else None
+        if not chunked:
+            return native.entry_frames(self._subscription.stream_id, entry)
+        kept = entry.frames(_AS_A_CHUNK)
         if kept is not None:
             return kept
-        frames = native.sse_frames(self._subscription.stream_id, [Piece(entry)])
-        return entry.keep_frames(_AS_A_CHUNK, _chunk(frames)) if chunked else frames
+        return entry.keep_frames(_AS_A_CHUNK, _chunk(native.entry_frames(self._subscription.stream_id, entry)))
 
     def error(self, error: TailraceError) -> bytes:
         """Return one frame, without an id."""
