@@ -12,6 +12,7 @@ import pytest
 import uvloop
 
 from tests.support import eventually
+from worker.providers.body import body_of
 from worker.providers.hushed_socket import HushedSocket
 
 Run = Callable[[Coroutine[None, None, None]], None]
@@ -130,9 +131,12 @@ def test_the_end_is_told_by_itself(on_loop: Callable[[Case], None]) -> None:
         talk.say(b"one")
         talk.server.close()
         await eventually(lambda: talk.response.content.exception() is not None)
-        assert talk.come == len(b"one")
         hushed.take()
         hushed.close()
+        body = body_of(talk.response)
+        assert await body.read() == b"one"
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await body.read()
 
     on_loop(case)
 

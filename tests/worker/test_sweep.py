@@ -16,6 +16,7 @@ from shared.errors import ProviderError
 from shared.events import DeltaEvent, Event
 from shared.models import Model
 from shared.stream_log import MAX_APPENDS, StreamLog
+from tests.faults.links import Fate, Link
 from tests.messages_script import Script, whole_text
 from tests.messages_server import MessagesServer
 from tests.support import eventually
@@ -53,7 +54,7 @@ class Reader:
         """Read with ``sweep``."""
         self.taken = self.refused = 0
         self._most = most
-        self._events: list[Event | Finish] = []
+        self.events: list[Event | Finish] = []
         self._batches = provider.stream(CALL, Swept(sweep, self._take))
 
     def _take(self, batch: Sequence[Event | Finish]) -> bool:
@@ -62,15 +63,15 @@ class Reader:
             self.refused += 1
             return False
         self.taken += 1
-        self._events += batch
+        self.events += batch
         return True
 
     async def read(self) -> str:
         """Return the text, as it came. Raises ``ProviderError``."""
         async with aclosing(self._batches) as batches:
             async for batch in batches:
-                self._events += batch
-        return "".join(event.text or "" for event in self._events if isinstance(event, DeltaEvent))
+                self.events += batch
+        return "".join(event.text or "" for event in self.events if isinstance(event, DeltaEvent))
 
 
 async def test_a_paced_answer_is_read_while_its_task_sleeps(
@@ -86,15 +87,17 @@ async def test_a_paced_answer_is_read_while_its_task_sleeps(
     assert reader.refused <= 1
 
 
-async def test_nothing_is_swept_before_the_answer_has_begun(
-    server: MessagesServer, provider: AnthropicProvider
+@pytest.mark.parametrize("frames", [1, 2])
+async def test_nothing_is_swept_before_the_first_token(
+    server: MessagesServer, provider: AnthropicProvider, frames: int
 ) -> None:
-    """A first token waits for nothing: until there is one, the answer's own task reads."""
-    server.say(Script(tokens=1, stall_at=1))
+    """It waits for nothing: until it is there, the answer's own task reads. A block that opens is not it."""
+    server.say(Script(tokens=1, stall_at=frames))
     async with sweeping() as sweep:
         reader = Reader(provider, sweep)
         reading = asyncio.create_task(reader.read())
-        await eventually(lambda: server.calls and server.calls[0].sent_frames == 1)
+        await eventually(lambda: server.calls and server.calls[0].sent_frames == frames)
+        await eventually(lambda: len(reader.events) == frames + 1)
         assert not sweep.asleep
         reading.cancel()
         await asyncio.wait([reading])
@@ -212,6 +215,24 @@ async def test_all_that_wait_are_written_before_the_next_sweep(redis: Redis) -> 
         await asyncio.gather(*(writer.flushed() for writer in writers))
         assert asleep.reads == 0
         await eventually(lambda: asleep.reads == 1)
+
+
+async def test_what_cannot_be_written_yet_delays_nobody(redis_server: Callable[..., RedisProcess]) -> None:
+    """A stream that asks while an append of its own is in flight makes the publisher rest only once it is written."""
+    server = redis_server()
+    async with Link(lambda: [server.port]) as link, Redis(port=link.port, socket_timeout=10) as client:
+        stream_log = StreamLog(client, SETTINGS)
+        writer, asleep = await granted(stream_log), Asleep()
+        async with publishing(stream_log, most_apart_s=1.0) as publisher:
+            publisher.sweep.join(asleep)
+            link.strike(lambda: Fate("hang"))
+            publisher.write(writer, [DeltaEvent(0, text="first")])
+            await eventually(lambda: writer.in_flight)
+            publisher.write(writer, [DeltaEvent(0, text="second")])
+            await eventually(lambda: asleep.wakes == 1)
+            assert asleep.reads == 0
+            link.heal()
+            await asyncio.wait_for(writer.flushed(), 10)
 
 
 async def test_a_redis_that_is_away_ends_the_sweep(redis_server: Callable[..., RedisProcess]) -> None:

@@ -21,8 +21,15 @@ class Body:
 
 
 def body_of(response: aiohttp.ClientResponse) -> Body:
-    """Return the body of aiohttp's own answer. Errors are ``aiohttp``'s."""
-    return Body(response.content.readany, response)
+    """Return the body of aiohttp's own answer. Errors are ``aiohttp``'s, after all that came before them."""
+    content = response.content
+
+    async def read() -> bytes:
+        if content.exception() is not None and (left := content._read_nowait(-1)):  # noqa: SLF001
+            return left  # aiohttp's own reads refuse what nobody had read when the connection failed
+        return await content.readany()
+
+    return Body(read, response)
 
 
 async def sdk_body(response: httpx2.Response, stack: AsyncExitStack) -> Body:

@@ -64,13 +64,18 @@ class HushedSocket:
         if piece:
             protocol.data_received(piece)
         else:
-            self._hush(1)
+            self._unhush()
 
     def close(self) -> None:
         """Leave the connection to the loop. Idempotent."""
         if self._socket.fileno() >= 0:
-            self._hush(1)
+            self._unhush()
             self._socket.detach()
+
+    def _unhush(self) -> None:
+        """Have the kernel tell of every byte. What it would refuse, the loop finds out by itself."""
+        with suppress(OSError):
+            self._hush(1)
 
     def _hush(self, up_to_bytes: int) -> None:
         """Have the kernel tell of no fewer bytes."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import aiohttp
 
 from shared.errors import ProviderError
-from shared.events import Event
+from shared.events import DeltaEvent, Event
 from worker.llm import Finish
 from worker.providers.decoder import Decoder
 from worker.providers.hushed_socket import HushedSocket
@@ -32,6 +32,7 @@ class SleepingReader:
         self._patience = patience
         self._idle_s = idle_s
         self._swept = swept
+        self._has_token = False
         self._seen_bytes = 0
         self._socket: HushedSocket | None = None
         self._woken: asyncio.Future[None] | None = None
@@ -40,8 +41,12 @@ class SleepingReader:
 
     @property
     def may_sleep(self) -> bool:
-        """Whether there is a sweep that would read meanwhile, and an answer under way: nothing waits before it."""
-        return self._swept.sweep.on and self._decoder.begun
+        """Whether there is a sweep that would read meanwhile, and a first token: nothing waits before it."""
+        return self._swept.sweep.on and self._has_token
+
+    def note(self, batch: Sequence[Event | Finish]) -> None:
+        """Note what the task has read by itself."""
+        self._has_token = self._has_token or any(isinstance(event, DeltaEvent) for event in batch)
 
     async def sleep(self) -> Sequence[Event | Finish]:
         """Wait until the task is needed; return a batch that nobody has taken, or nothing: it must read by itself.

@@ -88,9 +88,7 @@ class Upstream:
                 sleeper = SleepingReader(body.response, decoder, patience, self.limits.idle_s, swept)
             while not decoder.finished:
                 try:
-                    batch = await sleeper.sleep() if sleeper is not None and sleeper.may_sleep else ()
-                    if not batch:
-                        batch = await self._read(body, decoder, patience, first_by)
+                    batch = await self._next(body, decoder, patience, first_by, sleeper)
                 except TimeoutError:
                     raise self._silent(begun=decoder.begun) from None
                 except ProviderError:
@@ -99,6 +97,17 @@ class Upstream:
                     raise
                 if batch:
                     yield batch
+
+    async def _next(
+        self, body: Body, decoder: Decoder, patience: Patience, first_by: float, sleeper: SleepingReader | None
+    ) -> Sequence[Event | Finish]:
+        """Return what comes next, asleep as long as others read. Raises what ``_read`` does."""
+        if sleeper is not None and sleeper.may_sleep and (batch := await sleeper.sleep()):
+            return batch
+        batch = await self._read(body, decoder, patience, first_by)
+        if sleeper is not None:
+            sleeper.note(batch)
+        return batch
 
     async def _read(
         self, body: Body, decoder: Decoder, patience: Patience, first_by: float
