@@ -17,9 +17,6 @@ WAKE = "tr:wake"
 """List on the queue Redis: one element per enqueued job, so that a waiting worker picks it up at once."""
 
 
-_ID_AT = len("tr:{")
-
-
 def record(stream_id: str) -> str:
     """Return the key of the stream's record."""
     return f"tr:{{{stream_id}}}:record"
@@ -27,7 +24,7 @@ def record(stream_id: str) -> str:
 
 def stream_of(name: str) -> str:
     """Return the stream id in the name of one of its keys or of its channel."""
-    return name[_ID_AT : name.index("}", _ID_AT)]
+    return name[name.index("{") + 1 : name.index("}")]
 
 
 def log(stream_id: str) -> str:
