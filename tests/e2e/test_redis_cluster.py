@@ -33,8 +33,8 @@ async def move_streams(cluster: ClusterSet, stream_ids: list[str]) -> None:
 
 
 def words_of(crowd: Crowd, numbers: list[int]) -> list[int]:
-    """Return how many deltas each of these followers has."""
-    return [len(crowd.followers[number].kinds("delta")) for number in numbers]
+    """Return how many words each of these followers has."""
+    return [len(crowd.followers[number].text.split()) for number in numbers]
 
 
 async def test_streams_on_a_cluster_outlive_moved_slots_and_a_killed_primary(
