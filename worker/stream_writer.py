@@ -106,7 +106,7 @@ class StreamWriter:
         self._raise_if_lost()
 
     def may_hold(self, events: Sequence[Event]) -> bool:
-        """Tell whether ``events`` may wait for more: deltas may, where the request allows it, but never the first."""
+        """Tell whether ``events`` may wait for more, for ``delay_s``: deltas may, but never the first."""
         if not all(isinstance(event, DeltaEvent) for event in events):
             return False
         first, self._told_delta = not self._told_delta, True

@@ -31,6 +31,12 @@ class Talk:
         """Send a piece of the body."""
         self.server.write(b"%x\r\n%b\r\n" % (len(data), data))
 
+    def hush(self) -> HushedSocket:
+        """Hush the reader's connection."""
+        hushed = HushedSocket.of(self.response.connection)
+        assert hushed is not None
+        return hushed
+
     @property
     def come(self) -> int:
         """How many bytes of the body the reader has."""
@@ -73,8 +79,7 @@ def test_bytes_wait_until_they_are_taken(on_loop: Callable[[Case], None]) -> Non
     """Nobody is woken for them: the loop reads on beside, and they are where they were."""
 
     async def case(talk: Talk) -> None:
-        hushed = HushedSocket.of(talk.response.connection)
-        assert hushed is not None
+        hushed = talk.hush()
         talk.say(b"one")
         await _others_have_talked()
         assert talk.come == 0
@@ -95,8 +100,7 @@ def test_a_socket_that_is_left_is_the_loops_again(on_loop: Callable[[Case], None
     """With what came meanwhile, and its descriptor open."""
 
     async def case(talk: Talk) -> None:
-        hushed = HushedSocket.of(talk.response.connection)
-        assert hushed is not None
+        hushed = talk.hush()
         talk.say(b"one")
         await _others_have_talked()
         hushed.close()
@@ -113,10 +117,9 @@ def test_much_at_once_is_told_all_the_same(on_loop: Callable[[Case], None]) -> N
     """So that a provider is read on where nobody comes by."""
 
     async def case(talk: Talk) -> None:
-        hushed = HushedSocket.of(talk.response.connection)
+        hushed = talk.hush()
         talk.say(b"x" * 40_000)
         await eventually(lambda: talk.come > 20_000)
-        assert hushed is not None
         hushed.close()
 
     on_loop(case)
@@ -126,8 +129,7 @@ def test_the_end_is_told_by_itself(on_loop: Callable[[Case], None]) -> None:
     """A connection that ends in the middle, with bytes that nobody has taken: they come, and then the failure."""
 
     async def case(talk: Talk) -> None:
-        hushed = HushedSocket.of(talk.response.connection)
-        assert hushed is not None
+        hushed = talk.hush()
         talk.say(b"one")
         talk.server.close()
         await eventually(lambda: talk.response.content.exception() is not None)
@@ -145,8 +147,7 @@ def test_an_end_that_is_taken_is_the_loops_to_see(on_loop: Callable[[Case], None
     """Whoever takes finds nothing there; the answer fails as ever."""
 
     async def case(talk: Talk) -> None:
-        hushed = HushedSocket.of(talk.response.connection)
-        assert hushed is not None
+        hushed = talk.hush()
         talk.server.close()
         async with asyncio.timeout(5):
             while talk.response.content.exception() is None:
