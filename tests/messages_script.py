@@ -47,6 +47,8 @@ class Script:
     cut_at: int | None = None
     """The number of the frame before which the connection ends; likewise the next two."""
     cut: Cut = "reset"
+    hangs_up: bool = False
+    """The connection ends without a word, before the answer's head."""
     stall_at: int | None = None
     stall_pings_s: float = 0.0
     """How often a stalled answer still sends a ping; 0: never."""
@@ -66,7 +68,7 @@ class Script:
 
     def whole(self) -> Self:
         """Return the script without its faults."""
-        return replace(self, status=200, cut_at=None, stall_at=None, error_at=None)
+        return replace(self, status=200, hangs_up=False, cut_at=None, stall_at=None, error_at=None)
 
 
 class Frame(NamedTuple):

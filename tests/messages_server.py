@@ -103,6 +103,10 @@ class MessagesServer:
             refusal = Script(status=400, error_type="invalid_request_error", error_message=problem)
             return web.json_response(wire.error(refusal), status=400)
         script, said = self._script(body)
+        if script.hangs_up:
+            assert request.transport is not None
+            request.transport.close()
+            return web.Response()
         if script.status != 200:
             return web.json_response(wire.error(script), status=script.status, headers=script.headers)
         self._at_once += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +13,13 @@ import pytest
 import uvloop
 
 from tests.support import eventually
+from tests.worker.test_sweep import CALL
 from worker.providers.body import body_of
 from worker.providers.hushed_socket import HushedSocket
+from worker.providers.messages_decoder import MessagesDecoder
+from worker.providers.patience import Patience
+from worker.providers.sleeper import SleepingReader
+from worker.sweep import Sweep, Swept
 
 Run = Callable[[Coroutine[None, None, None]], None]
 Case = Callable[["Talk"], Awaitable[None]]
@@ -166,6 +172,28 @@ def test_an_answer_that_is_over_is_not_hushed(on_loop: Callable[[Case], None]) -
         talk.server.write(b"0\r\n\r\n")
         assert await talk.response.content.read() == b"one"
         assert HushedSocket.of(talk.response.connection) is None
+
+    on_loop(case)
+
+
+def test_an_answer_that_ends_while_its_task_sleeps_gives_its_connection_back_as_it_was(
+    on_loop: Callable[[Case], None],
+) -> None:
+    """Its end comes with so much that the loop reads it, and nobody else comes by."""
+
+    async def case(talk: Talk) -> None:
+        assert talk.response.connection is not None
+        assert talk.response.connection.transport is not None
+        under = talk.response.connection.transport.get_extra_info("socket")
+        swept = Swept(Sweep(), lambda _batch: True)
+        until_needed = SleepingReader(talk.response, MessagesDecoder(CALL), Patience(), 60, swept).sleep
+        sleeping = asyncio.create_task(until_needed())
+        await eventually(lambda: under.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) > 1)
+        talk.say(b": " + b"x" * 20_000)
+        talk.server.write(b"0\r\n\r\n")
+        assert not await asyncio.wait_for(sleeping, 5)
+        assert talk.response.connection is None
+        assert under.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
 
     on_loop(case)
 

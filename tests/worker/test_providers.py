@@ -478,26 +478,46 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     return context
 
 
-async def test_finished_answers_leave_their_connection_to_the_next(case: Case, tls: ssl.SSLContext) -> None:
-    """Also for a reader that leaves at the finish: a TLS handshake per call would delay every first token."""
-    async with MessagesServer(tls=tls, wire=case.wire) as server:
-        provider = case.make(server.base_url, PATIENT)
-        for _ in range(3):
-            async with aclosing(provider.stream(case.call)) as batches:
-                async for batch in batches:
-                    if isinstance(batch[-1], Finish):
-                        break
-        await provider.aclose()
-        assert len({call.peer for call in server.calls}) == 1
+@pytest.fixture(params=["plain", "tls"])
+async def keeping(request: pytest.FixtureRequest, case: Case) -> AsyncIterator[MessagesServer]:
+    """Give a server, and one over TLS."""
+    tls = request.getfixturevalue("tls") if request.param == "tls" else None
+    async with MessagesServer(tls=tls, wire=case.wire) as running:
+        yield running
 
 
-async def test_without_tls_each_call_has_its_own_connection(
-    case: Case, server: MessagesServer, provider: Provider
-) -> None:
-    """Servers of local models close kept connections under the next call; connecting to them costs nothing."""
+async def test_finished_answers_leave_their_connection_to_the_next(case: Case, keeping: MessagesServer) -> None:
+    """Also for a reader that leaves at the finish: a new connection per call would delay every first token."""
+    provider = case.make(keeping.base_url, PATIENT)
     for _ in range(3):
-        await told(provider, case.call)
-    assert len({call.peer for call in server.calls}) == 3
+        async with aclosing(provider.stream(case.call)) as batches:
+            async for batch in batches:
+                if isinstance(batch[-1], Finish):
+                    break
+    await provider.aclose()
+    assert len({call.peer for call in keeping.calls}) == 1
+
+
+async def test_a_call_is_never_sent_twice(case: Case, keeping: MessagesServer) -> None:
+    """Nobody knows whether it has been paid for: over a new connection or a kept one, its end is the attempt's."""
+    provider = case.make(keeping.base_url, PATIENT)
+    keeping.say(Script(hangs_up=True), Script(), Script(hangs_up=True))
+    for calls, hangs_up in ((1, True), (2, False), (3, True)):
+        _, error = await told(provider, case.call)
+        assert (error is not None) == hangs_up
+        assert error is None or (error.kind, error.retryable) == ("connection", True)
+        assert len(keeping.calls) == calls
+    await provider.aclose()
+
+
+async def test_where_an_answer_leads_elsewhere_nobody_follows(case: Case, server: MessagesServer) -> None:
+    """The key must not go there."""
+    provider = case.make(server.base_url, PATIENT)
+    server.say(Script(status=307, headers={"location": f"{server.base_url}/elsewhere"}))
+    error = await failure(provider, case.call)
+    await provider.aclose()
+    assert (error.kind, error.retryable) == ("not_found", False)
+    assert "leads elsewhere" in error.message
 
 
 async def test_a_request_that_no_json_can_hold_is_refused(case: Case, provider: Provider) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import anthropic
+import httpx2
 
 from shared.events import Event
 from worker.llm import Call, Finish
@@ -35,14 +36,13 @@ class AnthropicProvider:
     def __init__(self, *, api_key: str, limits: Limits, base_url: str = DEFAULT_URL) -> None:
         """Take the key and the address. Opens no connection yet."""
         self._upstream = Upstream(base_url, limits)
-        timeout = self._upstream.timeout
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
             base_url=base_url,
             max_retries=0,
-            timeout=timeout,
+            timeout=None,
             open_telemetry=False,
-            http_client=anthropic.DefaultAioHttpClient(limits=self._upstream.pool, timeout=timeout),
+            http_client=httpx2.AsyncClient(transport=self._upstream.transport),
         )
 
     def stream(self, call: Call, swept: Swept | None = None, /) -> AsyncGenerator[Sequence[Event | Finish], None]:
@@ -60,7 +60,7 @@ class AnthropicProvider:
                     stream=True,
                     # Not as named parameters: the SDK has none for temperature and top_p, and looks into others.
                     extra_body=_body(call.options),
-                    extra_headers=self._upstream.headers | _headers(call.options),
+                    extra_headers=_headers(call.options),
                 )
             )
         except anthropic.APIStatusError as error:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import aiohttp
 import httpx2
 
+from worker.providers.transport import ANSWER
+
 
 @dataclass(frozen=True)
 class Body:
@@ -33,17 +35,13 @@ def body_of(response: aiohttp.ClientResponse) -> Body:
 
 
 async def sdk_body(response: httpx2.Response, stack: AsyncExitStack) -> Body:
-    """Return the body of an SDK's answer; ``stack`` closes what it needs. Errors are ``httpx2``'s or ``aiohttp``'s.
+    """Return the body of an SDK's answer that has come by our transport; ``stack`` closes what it needs.
 
-    Where aiohttp is the transport its own reader is used: the four generators above it do nothing for a body that is
-    not compressed, and cost more per token than decoding what they pass on.
+    Errors are ``httpx2``'s or ``aiohttp``'s. aiohttp's own reader is used: the generators above it do nothing for a
+    body that is not compressed, and cost more per token than decoding what they pass on.
     """
-    transport = getattr(getattr(response.stream, "_stream", None), "_aiohttp_response", None)
-    if (
-        isinstance(transport, aiohttp.ClientResponse)
-        and response.headers.get("content-encoding", "identity") == "identity"
-    ):
-        return body_of(transport)
+    if response.headers.get("content-encoding", "identity") == "identity":
+        return body_of(response.extensions[ANSWER])
     chunks = await stack.enter_async_context(aclosing(response.aiter_bytes()))
 
     async def read() -> bytes:

@@ -12,6 +12,8 @@ _DETAIL_CHARS = 300
 _SECRET = re.compile(r"(sk-|AIza|Bearer\s+|api[_-]?key[=:]\s*)[\w.~+/-]{6,}", re.IGNORECASE)
 _NOT_FOUND = 404
 _SERVER_ERROR = 500
+_REDIRECTS = range(300, 400)
+"""They are not followed: the key must not go where they lead."""
 
 
 class _Failure(NamedTuple):
@@ -30,6 +32,7 @@ _CONFLICT = _Failure("conflict", True, "The provider reported a conflict with an
 _INVALID = _Failure("invalid_request", False, "The provider refused the request as invalid; change it.", True)
 _TOO_LARGE = _Failure("too_large", False, "The request is too large for the provider; shorten it.", True)
 _UNKNOWN = _Failure("not_found", False, "The provider does not have what was asked for; check the model's name.", True)
+_MOVED = _Failure("not_found", False, "The provider's address leads elsewhere; its operator must correct it.")
 _KEY = _Failure("authentication", False, "The provider refused this service's credentials; its operator must fix them.")
 _PERMISSION = _Failure("permission", False, "The provider does not allow this service's account to do this.")
 _BILLING = _Failure("billing", False, "The account of this service with the provider cannot pay for the request.")
@@ -60,7 +63,7 @@ _BY_CODE = {
     "slow_down": _OVERLOADED,
 }
 """More exact than status and type, where a provider gives it."""
-_BY_STATUS = {
+_BY_STATUS = dict.fromkeys(_REDIRECTS, _MOVED) | {
     400: _INVALID,
     401: _KEY,
     402: _BILLING,

@@ -25,7 +25,8 @@ from worker.providers import failures
 from worker.providers.body import Body, body_of
 from worker.providers.genai_call import genai_body
 from worker.providers.genai_decoder import GenaiDecoder
-from worker.providers.upstream import BROKEN, CONNECT_S, Limits, Upstream, retry_after_s
+from worker.providers.transport import ANSWER, Transport
+from worker.providers.upstream import BROKEN, Limits, Upstream, retry_after_s
 from worker.sweep import Swept
 
 DEFAULT_URL = "https://generativelanguage.googleapis.com"
@@ -40,14 +41,11 @@ class GeminiProvider:
     def __init__(self, *, api_key: str, limits: Limits, base_url: str = DEFAULT_URL) -> None:
         """Take the key and the address. Opens no connection yet."""
         self._upstream = Upstream(base_url, limits)
-        self._transport = _Transport(self._upstream)
-        self._http = httpx2.AsyncClient(transport=self._transport, timeout=self._upstream.timeout)
+        self._http = httpx2.AsyncClient(transport=_Headless(self._upstream.transport), timeout=None)
         self._client = genai.Client(
             vertexai=False,
             api_key=api_key,
-            http_options=types.HttpOptions(
-                base_url=base_url, headers=self._upstream.headers, httpx_async_client=self._http
-            ),
+            http_options=types.HttpOptions(base_url=base_url, httpx_async_client=self._http),
         )
 
     def stream(self, call: Call, swept: Swept | None = None, /) -> AsyncGenerator[Sequence[Event | Finish], None]:
@@ -87,50 +85,27 @@ class GeminiProvider:
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
-        await self._transport.aclose()
         await self._http.aclose()
         self._client.close()
 
 
-class _Transport(httpx2.AsyncBaseTransport):
-    """Sends by aiohttp. Of an answer that is a stream the SDK sees the head, and ``_kept`` has the rest."""
+class _Headless(httpx2.AsyncBaseTransport):
+    """Of an answer that is a stream the SDK sees the head, and ``_kept`` has the rest."""
 
-    def __init__(self, upstream: Upstream) -> None:
-        self._upstream = upstream
-        self._session: aiohttp.ClientSession | None = None
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send, and return the answer: without its body if it is a stream."""
-        response = await self._open_session().post(
-            str(request.url), data=await request.aread(), headers=request.headers, allow_redirects=False
-        )
-        if response.status == _OK:
-            _kept.get().append(response)
-            return httpx2.Response(_OK, request=request)
-        async with response:
-            body = await response.read()
-        return httpx2.Response(response.status, headers=list(response.headers.items()), content=body, request=request)
-
-    def _open_session(self) -> aiohttp.ClientSession:
-        """Return the session, which can be made only where a loop runs."""
-        if self._session is None:
-            upstream = self._upstream
-            keeping: dict[str, Any] = (
-                {"keepalive_timeout": upstream.kept_s} if upstream.keeps_connections else {"force_close": True}
-            )
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
-            # A context of now, as the other SDKs make it: aiohttp's own is made when it is imported.
-            context = httpx2.create_ssl_context()
-            connector = aiohttp.TCPConnector(limit=upstream.limits.calls, ssl=context, **keeping)
-            self._session = aiohttp.ClientSession(
-                connector=connector, timeout=timeout, auto_decompress=False, trust_env=True
-            )
-        return self._session
+        response = await self._transport.handle_async_request(request)
+        if response.status_code != _OK:
+            return response
+        _kept.get().append(response.extensions[ANSWER])
+        return httpx2.Response(_OK, request=request)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""
-        if self._session is not None:
-            await self._session.close()
+        await self._transport.aclose()
 
 
 def _close(answers: list[aiohttp.ClientResponse]) -> None:

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import partial
 from typing import Any
 
+import httpx2
 import openai
 
 from shared.events import Event
@@ -34,13 +35,12 @@ class OpenAIProvider:
     def __init__(self, *, api_key: str, limits: Limits, base_url: str = DEFAULT_URL) -> None:
         """Take the key and the address, which ends with the API's version. Opens no connection yet."""
         self._upstream = Upstream(base_url, limits)
-        timeout = self._upstream.timeout
         self._client = openai.AsyncOpenAI(
             api_key=api_key,
             base_url=base_url,
             max_retries=0,
-            timeout=timeout,
-            http_client=openai.DefaultAioHttpClient(limits=self._upstream.pool, timeout=timeout),
+            timeout=None,
+            http_client=httpx2.AsyncClient(transport=self._upstream.transport),
         )
 
     def stream(self, call: Call, swept: Swept | None = None, /) -> AsyncGenerator[Sequence[Event | Finish], None]:
@@ -65,15 +65,14 @@ class OpenAIProvider:
 
     def _opened(self, call: Call) -> AbstractAsyncContextManager[Any]:
         """Return what sends the call when it is entered. What the SDK has no names for is its extra body."""
-        headers = self._upstream.headers
         if call.model.api == "responses":
             body = responses_body(call)
             responses = self._client.responses.with_streaming_response
-            return responses.create(model=call.upstream, stream=True, extra_body=body, extra_headers=headers)
+            return responses.create(model=call.upstream, stream=True, extra_body=body)
         body = chat_body(call)
         chat = self._client.chat.completions.with_streaming_response
         messages = body.pop("messages")
-        return chat.create(model=call.upstream, messages=messages, stream=True, extra_body=body, extra_headers=headers)
+        return chat.create(model=call.upstream, messages=messages, stream=True, extra_body=body)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""

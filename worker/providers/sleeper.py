@@ -38,6 +38,7 @@ class SleepingReader:
         self._woken: asyncio.Future[None] | None = None
         self._batch: Sequence[Event | Finish] = ()
         self._error: Exception | None = None
+        self._content.on_eof(self._leave_connection)
 
     @property
     def may_sleep(self) -> bool:
@@ -99,6 +100,12 @@ class SleepingReader:
         """See that what has come is in ``content``."""
         if self._socket is not None:
             self._socket.take()
+
+    def _leave_connection(self) -> None:
+        """Let the next call have the connection as it was: at its body's end it goes back to those that are kept."""
+        if self._socket is not None:
+            self._socket.close()
+        self.wake()
 
     def wake(self) -> None:
         """Let the task read by itself again. Idempotent."""

@@ -21,14 +21,11 @@ from worker.providers.body import Body
 from worker.providers.decoder import Decoder
 from worker.providers.patience import Patience
 from worker.providers.sleeper import SleepingReader
+from worker.providers.transport import Transport
 from worker.sweep import Swept
 
 BROKEN = (httpx2.HTTPError, aiohttp.ClientError, OSError)
 """What a connection that fails raises, whichever transport it is of."""
-CONNECT_S = 10.0
-
-_KEEP_IDLE_S = 15.0
-"""How long an idle connection is kept for the next call; longer invites the server to close it under a request."""
 _LAST_READ_S = 0.05
 """How long the end of the body, which mostly comes with the end of the answer, is waited for to keep the connection."""
 
@@ -54,19 +51,7 @@ class Upstream:
     def __init__(self, base_url: str, limits: Limits) -> None:
         """Take the address and the limits of its calls."""
         self.limits = limits
-        self.headers = {"accept-encoding": "identity"}
-        # A kept connection may be closed by the server under the next call, which then fails. That is worth it where
-        # connecting takes a TLS handshake; servers of local models close theirs without notice.
-        self.keeps_connections = base_url.startswith("https:")
-        if not self.keeps_connections:
-            self.headers["connection"] = "close"  # which alone does not keep aiohttp from using it again
-        self.kept_s = _KEEP_IDLE_S if self.keeps_connections else 0.0
-        # The other waits than for a connection are limited by Patience.
-        self.timeout = httpx2.Timeout(None, connect=CONNECT_S)
-        # The transport's own pool would queue calls beyond its limit (100 when none is given), unseen.
-        self.pool = httpx2.Limits(
-            max_connections=limits.calls, max_keepalive_connections=None, keepalive_expiry=self.kept_s
-        )
+        self.transport = Transport(base_url, limits.calls)
 
     async def answer(
         self, decoder: Decoder, send: Open, swept: Swept | None = None
@@ -81,8 +66,7 @@ class Upstream:
                     body = await send(stack)
             except TimeoutError:
                 raise self._silent(begun=False) from None
-            if self.keeps_connections:
-                stack.push_async_callback(_read_out, body, patience, decoder)
+            stack.push_async_callback(_read_out, body, patience, decoder)
             sleeper = None
             if swept is not None and body.response is not None:
                 sleeper = SleepingReader(body.response, decoder, patience, self.limits.idle_s, swept)
