@@ -144,10 +144,10 @@ class Settings(BaseSettings):
         4_194_304, description="Unwritten events one stream may hold before its provider waits."
     )
     commit_every_s: float = Field(
-        0.024,
+        0.03,
         ge=0,
         le=1,
-        description="Under load a worker writes to Redis once in this time; 0: as often as it can. "
+        description="Under load a worker writes each stream once in this time; 0: as often as it can. "
         "A first token never waits.",
     )
     linger_s: Seconds = Field(

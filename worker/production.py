@@ -35,6 +35,7 @@ T = TypeVar("T")
 _INCOMPLETE = frozenset(("max_tokens", "model_context_window_exceeded"))
 _JUST = 0.1
 """Of ``lease_s``: what still is the lease just confirmed."""
+_PAUSED = "pause_turn"
 _MOST_PAUSES = 20
 """Further calls after ``pause_turn`` in one attempt: a provider that never stops pausing must not run for ever."""
 
@@ -152,7 +153,7 @@ class Production:
         call = plan.call
         for _ in range(_MOST_PAUSES):
             finish = await self._call(call)
-            if finish.stop_reason != "pause_turn":
+            if finish.stop_reason != _PAUSED:
                 return finish
             await self.writer.flushed()
             answer = folded(self.writer.entries)
@@ -169,7 +170,7 @@ class Production:
             async for batch in events:
                 last = batch[-1]
                 if isinstance(last, Finish):
-                    self._take_in(batch[:-1])
+                    self._take_in(batch[:-1], end_follows=last.stop_reason != _PAUSED)
                     return last
                 self._take_in(batch)
                 if self.writer.full:
@@ -189,21 +190,21 @@ class Production:
         self._take_in(merged(cast(Sequence[Event], batch)) if len(batch) > 1 else batch)
         return True
 
-    def _take_in(self, batch: Sequence[Event | Finish]) -> None:
+    def _take_in(self, batch: Sequence[Event | Finish], *, end_follows: bool = False) -> None:
         """Write what one read of the provider has brought, its finish aside."""
         now_s = time.monotonic()
         TOKEN_GAP.observe(now_s - self._read_s)
         self._read_s = now_s
-        self._write(cast(Sequence[Event], batch))
+        self._write(cast(Sequence[Event], batch), end_follows=end_follows)
         self._check_length()
 
-    def _write(self, events: Sequence[Event]) -> None:
+    def _write(self, events: Sequence[Event], *, end_follows: bool = False) -> None:
         """Hand events to the publisher, noting what they say of usage."""
         for event in events:
             if isinstance(event, UsageEvent):
                 self._usage[event.step] = event.usage
         if events:
-            self._parts.publisher.write(self.writer, events)
+            self._parts.publisher.write(self.writer, events, end_follows=end_follows)
 
     def _check_length(self) -> None:
         """Interrupt an answer that has outgrown its log."""

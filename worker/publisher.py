@@ -29,6 +29,10 @@ _REFUSED_S = 0.25
 """After this a stream that Redis has refused is tried again; meanwhile the others go on."""
 
 
+_END_FOLLOWS_S = 0.02
+"""How long an answer's last events wait for its end, which is written once the provider's connection is done with."""
+
+
 _PER_ENTRY_S = 0.003
 """How far apart two appends begin for each entry of the first: it matters from about 330 entries a second on."""
 _SHORTEST_PAUSE_S = 0.001
@@ -72,7 +76,7 @@ class Publisher:
     """The one part of a worker process that writes to the logs. Rides out any absence of Redis."""
 
     def __init__(self, stream_log: StreamLog, most_apart_s: float) -> None:
-        """Write through ``stream_log``, under load once in ``most_apart_s``."""
+        """Write through ``stream_log``, under load each stream once in ``most_apart_s``."""
         self.sweep = Sweep()
         """Run before each append that follows another."""
         self._log = stream_log
@@ -83,14 +87,24 @@ class Publisher:
         self._resting: set[StreamWriter] = set()
         """Streams that Redis has just refused."""
 
-    def write(self, writer: StreamWriter, events: Sequence[Event]) -> None:
-        """Gather ``events`` for ``writer``'s stream and see that they are appended. Never waits."""
+    def write(self, writer: StreamWriter, events: Sequence[Event], *, end_follows: bool = False) -> None:
+        """Gather ``events`` for ``writer``'s stream and see that they are appended. Never waits.
+
+        ``end_follows``: the answer's end is to be written next and at once, so that they can be one entry.
+        """
+        awaits_end = end_follows and writer.may_await_end(events)
         writer.gather(events)
-        if not (writer.delay_s and writer.may_hold(events)):
+        if awaits_end:
+            self._hold(writer, _END_FOLLOWS_S)
+        elif not (writer.delay_s and writer.may_hold(events)):
             self.touch(writer)
         elif not writer.held:
-            writer.held = True
-            asyncio.get_running_loop().call_later(writer.delay_s, self.touch, writer)
+            self._hold(writer, writer.delay_s)
+
+    def _hold(self, writer: StreamWriter, most_s: float) -> None:
+        """Hold back what ``writer`` has gathered, unless it is touched before."""
+        writer.held = True
+        asyncio.get_running_loop().call_later(most_s, self.touch, writer)
 
     def touch(self, writer: StreamWriter) -> None:
         """See that whatever ``writer`` has pending is appended now."""
@@ -104,7 +118,7 @@ class Publisher:
             group.create_task(self._keep_hastening(), name="publisher.urgent")
 
     async def _keep_writing(self) -> None:
-        """Write what is usual, with pauses, reading all answers under way before each further commit."""
+        """Write what is usual, with pauses, reading answers under way before each further commit."""
         backoff = Backoff(0.05, 1.0)
         while True:
             await self._usual.wake.wait()
@@ -150,7 +164,7 @@ class Publisher:
 
         Counted from when that began, so that on a slow machine, too, tokens wait no longer than that.
         """
-        due_s = began_s + min(written * _PER_ENTRY_S, self._most_apart_s)
+        due_s = began_s + min(written * _PER_ENTRY_S, self._most_apart_s / self.sweep.runs)
         pause_s = due_s - self.sweep.took_s - time.monotonic()
         if pause_s >= _SHORTEST_PAUSE_S:
             await asyncio.sleep(pause_s)

@@ -112,6 +112,10 @@ class StreamWriter:
         first, self._told_delta = not self._told_delta, True
         return not first
 
+    def may_await_end(self, events: Sequence[Event]) -> bool:
+        """Tell whether ``events`` may wait for the answer's end: no delta among them or before them waits too."""
+        return not (self.eager or self._gathered or any(isinstance(event, DeltaEvent) for event in events))
+
     @property
     def due(self) -> bool:
         """Whether there is anything to send now, and nothing in flight."""

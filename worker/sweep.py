@@ -2,15 +2,17 @@
 
 An answer that its own task reads wakes that task for every token, which costs more than to decode it. The events would
 only wait for the next group commit. So while commits follow each other, the answers' tasks sleep, and the publisher
-takes what has come for all of them when it is about to write.
+takes what has come when it is about to write: for all of them or, where they are many, for half of them at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 from shared.events import Event
@@ -18,6 +20,11 @@ from worker.llm import Finish
 
 Take = Callable[[Sequence[Event | Finish]], bool]
 """Writes a batch that needs nothing but to be written; false where the answer's own task must see to it."""
+
+
+_MANY = 80
+"""From so many answers on, half of them are read at a time: to read and write all of them takes a worker, and then each
+relay, some ten milliseconds, in which a new stream waits at each of its steps."""
 
 
 class Sleeper(Protocol):
@@ -38,15 +45,21 @@ class Sweep:
         self.on = False
         self.took_s = 0.0
         """How long the last run took."""
-        self._sleepers: dict[Sleeper, None] = {}
+        self._sleepers: OrderedDict[Sleeper, None] = OrderedDict()
+        """In the order in which they are to be read."""
 
     @property
     def asleep(self) -> int:
         """How many answers are read here."""
         return len(self._sleepers)
 
+    @property
+    def runs(self) -> int:
+        """In how many runs every answer is read once."""
+        return 1 if len(self._sleepers) < _MANY else 2
+
     def join(self, sleeper: Sleeper) -> None:
-        """Read this answer too, from the next run on, until it leaves."""
+        """Read this answer too, once in ``runs``, until it leaves."""
         self._sleepers[sleeper] = None
 
     def leave(self, sleeper: Sleeper) -> None:
@@ -54,10 +67,11 @@ class Sweep:
         self._sleepers.pop(sleeper, None)
 
     def run(self) -> None:
-        """Read all answers that have joined. Whoever runs it once runs it again soon, or ends it."""
+        """Read the answers whose turn it is. Whoever runs it once runs it again soon, or ends it."""
         self.on = True
         now_s, began_s = asyncio.get_running_loop().time(), time.monotonic()
-        for sleeper in list(self._sleepers):
+        for sleeper in list(islice(self._sleepers, -(-len(self._sleepers) // self.runs))):
+            self._sleepers.move_to_end(sleeper)
             sleeper.read(now_s)
         self.took_s = time.monotonic() - began_s
 

@@ -4,9 +4,12 @@
 -- ARGV: none of its own
 -- Returns nothing by itself: it gives the script that includes it functions.
 
+local name
+
 -- Return the name of the data's history: every restart, and every replica that takes over, begins another.
 local function history()
-  return string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+  name = name or string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)') or ''
+  return name
 end
 
 -- Return the number of the attempt after `latest`, which began in the history `known`, or in none that is known. In

@@ -13,7 +13,15 @@ from redis.asyncio import Redis
 from shared import keys
 from shared.claims import Claim
 from shared.entry import Entry, encode_blob
-from shared.events import AttemptEvent, DeltaEvent, EndEvent, Event, StartEvent
+from shared.events import (
+    AttemptEvent,
+    BlockStartEvent,
+    BlockStopEvent,
+    DeltaEvent,
+    EndEvent,
+    Event,
+    StartEvent,
+)
 from shared.offset import NO_ENTRY, EntryId, new_stream_id
 from shared.record import Record
 from shared.settings import Settings
@@ -246,6 +254,36 @@ async def test_deltas_are_held_back_only_as_long_as_the_request_allows(redis: Re
     sizes = [len(entry.lines) for entry in await stream_log.read(writer.stream_id, EntryId(1, 3), 10)]
     assert sizes == [1, 6]
     assert [len(entry.lines) for entry in await stream_log.read(brief.stream_id, EntryId(1, 3), 10)] == [1, 2]
+
+
+async def test_what_the_end_follows_is_one_entry_with_it(redis: Redis) -> None:
+    """It waits for the end, but not for long, never before the first token, and no delta waits with it."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer, alone = await granted(stream_log), await granted(stream_log)
+    alone.delay_s = 60.0
+    async with publishing(stream_log) as publisher:
+        for one in (writer, alone):
+            publisher.write(one, [BlockStartEvent(0, "text"), DeltaEvent(0, text="first")], end_follows=True)
+            assert not one.held
+            await one.flushed()
+        publisher.write(writer, [BlockStopEvent(0)], end_follows=True)
+        assert writer.held
+        publisher.write(writer, [EndEvent("completed")])
+        await writer.flushed()
+        publisher.write(alone, [BlockStopEvent(0)], end_follows=True)
+        await asyncio.wait_for(alone.flushed(), 5)
+        publisher.write(alone, [DeltaEvent(0, text="second")])
+        await alone.flushed()
+        publisher.write(alone, [DeltaEvent(0, text="held")])
+        assert alone.held
+        publisher.write(alone, [BlockStopEvent(0)], end_follows=True)
+        assert not alone.held
+        await asyncio.wait_for(alone.flushed(), 5)
+        publisher.write(alone, [DeltaEvent(0, text="last"), BlockStopEvent(0)], end_follows=True)
+        assert not alone.held
+        await asyncio.wait_for(alone.flushed(), 5)
+    assert [len(entry.lines) for entry in await stream_log.read(writer.stream_id, EntryId(1, 3), 10)] == [2, 2]
+    assert [len(entry.lines) for entry in await stream_log.read(alone.stream_id, EntryId(1, 3), 10)] == [2, 1, 1, 2, 2]
 
 
 async def test_a_stream_that_redis_refuses_holds_no_other_up(redis: Redis) -> None:

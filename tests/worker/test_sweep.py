@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from itertools import pairwise
 
 import pytest
 from redis.asyncio import Redis
@@ -200,6 +201,28 @@ async def test_the_publisher_sweeps_between_commits_and_ends_when_there_are_none
         await eventually(lambda: asleep.wakes > 0)
         assert not publisher.sweep.on
     assert asleep.reads == 1
+
+
+@pytest.mark.parametrize(("answers", "runs"), [(1, 1), (79, 1), (80, 2), (200, 2)])
+async def test_many_answers_are_read_in_halves(answers: int, runs: int) -> None:
+    """Each once in as many runs, and in each run about as many, also where answers come and go between them."""
+    sweep = Sweep()
+    all_asleep = [Asleep() for _ in range(answers)]
+    for asleep in all_asleep:
+        sweep.join(asleep)
+    assert sweep.runs == runs
+    read = [0]
+    for _ in range(runs):
+        sweep.run()
+        read.append(sum(asleep.reads for asleep in all_asleep))
+    assert {asleep.reads for asleep in all_asleep} == {1}
+    assert max(after - before for before, after in pairwise(read)) <= -(-answers // runs)
+    sweep.leave(all_asleep[0])
+    sweep.join(come := Asleep())
+    for _ in range(runs):
+        sweep.run()
+    assert {asleep.reads for asleep in all_asleep[1:]} <= {2}
+    assert come.reads == 1
 
 
 async def test_all_that_wait_are_written_before_the_next_sweep(redis: Redis) -> None:
