@@ -80,7 +80,7 @@ export class AnswerStream {
     try {
       while (!this.ended && !leaving.signal.aborted) {
         const openedMs = Date.now();
-        let error = new TailraceError("The server closed the connection.");
+        let error = TailraceError.of();
         try {
           yield* this.#read();
         } catch (cause) {
@@ -140,6 +140,7 @@ export class AnswerStream {
       const decoder = new TextDecoder();
       const reader = response.body.getReader();
       while (!this.ended) {
+        signal.throwIfAborted();
         this.#hear(idleMs);
         const { value, done } = await reader.read();
         if (done) {
@@ -190,9 +191,7 @@ export class AnswerStream {
     }
     for (const { id, data } of frames) {
       const event = JSON.parse(data);
-      if (signal.aborted) {
-        return;
-      }
+      signal.throwIfAborted();
       if (event.type === "error" && !id) {
         throw TailraceError.told(event);
       }
