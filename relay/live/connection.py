@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from redis.exceptions import MovedError, RedisError
 
 from shared import keys
 from shared.backoff import Backoff
+from shared.redis_connection import messages_at_hand
 from shared.tasks import end_tasks
 
 log = structlog.get_logger()
@@ -30,6 +31,9 @@ class Listener(Protocol):
 
     def hear(self, stream_id: str, payload: bytes) -> None:
         """Take a live message of the stream."""
+
+    def rest(self) -> None:
+        """Note that nothing more is at hand; follows messages that came together, also where one was an error."""
 
     def confirm(self, stream_id: str) -> None:
         """Note that from here on all that is published of the stream is heard; before, something may have been missed.
@@ -109,7 +113,7 @@ class LiveConnection:
                 await self._send(self._subscriptions(list(self._streams)))
                 while True:
                     try:
-                        self._receive(await connection.read_response())
+                        self._receive_all(await connection.read_response(), messages_at_hand(connection))
                     except MovedError as error:
                         self._turn_away(error)
                     backoff.reset()
@@ -133,9 +137,20 @@ class LiveConnection:
         channels = map(keys.live, stream_ids)
         return [(self._words.subscribe, *channels)] if stream_ids else []
 
+    def _receive_all(self, message: Any, more: Iterable[Any]) -> None:
+        """Hand on what has come together. Raises the first that is an error."""
+        try:
+            self._receive(message)
+            for one in more:
+                self._receive(one)
+        finally:
+            self._listener.rest()
+
     def _receive(self, message: Any) -> None:
-        """Hand one message of the connection on."""
+        """Hand one message of the connection on. Raises it, if it is an error."""
         self._heard_s = time.monotonic()
+        if isinstance(message, RedisError):
+            raise message
         kind = message[0] if isinstance(message, list) else None
         if kind == self._words.message:
             self._listener.hear(keys.stream_of(message[1].decode()), message[2])

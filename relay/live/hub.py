@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from relay.live.cluster import LiveCluster
 from relay.live.connection import LiveConnection
 from relay.live.inbox import Inbox, Limits
+from relay.live.outbox import Outbox
 from shared.cluster import Cluster, Streams
 from shared.entry import decode_live
 from shared.errors import UnavailableError
@@ -66,6 +67,8 @@ class Hub:
         self._log = stream_log
         self._settings = settings
         self._limits = Limits(settings.feed_entries, settings.feed_bytes, settings.merge_entries)
+        self.outbox = Outbox()
+        """Flushed whenever all that has come together is heard."""
         self._feeds: dict[str, Feed] = {}
         self._junk_told = False
         self._turn, self._turning = 0, False
@@ -160,6 +163,10 @@ class Hub:
         for inbox in feed.inboxes:
             if not (at_once and inbox.offer(entry)):
                 inbox.put(entry, entry.held_bytes // len(feed.inboxes))  # they all hold the same one
+
+    def rest(self) -> None:
+        """Send what was told directly."""
+        self.outbox.flush()
 
     def _end_turn(self) -> None:
         """Note that other tasks have had their turn since something was heard."""

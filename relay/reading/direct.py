@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
+from relay.live.outbox import Outbox
 from relay.reading.voice import Voice
 from relay.unreadable import UNREADABLE
 from shared.entry import Entry
@@ -21,55 +23,61 @@ _MOST_BYTES = 4096
 """Larger entries are written by the reader's task, piece by piece, as the client takes them."""
 
 
+class Outlet(NamedTuple):
+    """Where the bytes of one answer go: into the outbox, from there to its socket, in chunks of HTTP/1.1 or not."""
+
+    outbox: Outbox
+    transport: asyncio.Transport
+    chunked: bool
+
+
 class DirectWriter:
     """One SSE reader's socket, for whoever hears an entry while the reader's task waits for it."""
 
-    __slots__ = ("_chunked", "_failure", "_silent_s", "_transport", "_voice", "_wake", "wrote_s")
+    __slots__ = ("_failure", "_outlet", "_silent_s", "_voice", "_wake", "wrote_s")
 
-    def __init__(
-        self,
-        voice: Voice,
-        transport: asyncio.Transport,
-        wake: Callable[[], None],
-        *,
-        chunked: bool,
-        silent_s: float,
-    ) -> None:
-        """Write to ``transport`` what ``voice`` makes of each entry, in chunks of HTTP/1.1 or not.
+    def __init__(self, voice: Voice, outlet: Outlet, wake: Callable[[], None], *, silent_s: float) -> None:
+        """Write to ``outlet`` what ``voice`` makes of each entry.
 
         ``wake`` is called when the reader's task has something to do: also after ``silent_s`` of entries that come to
         nothing in the dialect.
         """
         self._voice = voice
-        self._transport = transport
+        self._outlet = outlet
         self._wake = wake
-        self._chunked = chunked
         self._silent_s = silent_s
         self._failure: Exception | None = None
         self.wrote_s = time.monotonic()
         """When anything was last written, on the monotonic clock."""
 
     def write(self, entry: Entry) -> bool:
-        """Tell the entry, if that can be done at once; else do nothing and return False.
+        """Tell the entry when the outbox is flushed, if that can be done at once; else do nothing and return False.
 
         Never raises: it would fail whoever hears for all readers. What has failed is raised by ``check``.
         """
-        transport = self._transport
+        outbox, transport, chunked = self._outlet
         if transport.is_closing() or transport.get_write_buffer_size() or len(entry.blob) > _MOST_BYTES:
             return False
         try:
-            data = self._voice.directly(entry, chunked=self._chunked)
+            data = self._voice.directly(entry, chunked=chunked)
         except UNREADABLE as error:
             self._failure = error  # not the task's to try again: half of the entry may have been told
             self._wake()
             return True
         now_s = time.monotonic()
         if data:
-            transport.write(data)
+            outbox.put(self._send, data)
             self.wrote_s = now_s
-        if self._voice.ended or now_s - self.wrote_s >= self._silent_s or transport.get_write_buffer_size():
+        if self._voice.ended or now_s - self.wrote_s >= self._silent_s:
             self._wake()
         return True
+
+    def _send(self, data: bytes) -> None:
+        """Write; who must wait until the client takes it is the task."""
+        transport = self._outlet.transport
+        transport.write(data)
+        if transport.get_write_buffer_size():
+            self._wake()
 
     def check(self) -> None:
         """Raise what a ``write`` has failed by."""

@@ -13,7 +13,7 @@ from aiohttp.http import StreamWriter
 
 from relay.connections import Connection
 from relay.reading.batch import Batch
-from relay.reading.direct import DirectWriter
+from relay.reading.direct import DirectWriter, Outlet
 from relay.reading.first_token import FirstTokenClock
 from relay.reading.subscription import Subscription
 from relay.reading.voice import Voice
@@ -124,11 +124,9 @@ class SseWriter:
         """Have live entries written without this task, which from now on only writes what is not plain."""
         transport = self._request.transport
         if transport is not None:
-            chunked = self._writer.chunked
-            self._direct = DirectWriter(
-                self._voice, transport, subscription.poke, chunked=chunked, silent_s=self._silent_s
-            )
-            subscription.deliver_directly(self._write_directly)
+            outbox = subscription.deliver_directly(self._write_directly)
+            outlet = Outlet(outbox, transport, self._writer.chunked)
+            self._direct = DirectWriter(self._voice, outlet, subscription.poke, silent_s=self._silent_s)
 
     def _write_directly(self, entry: Entry) -> bool:
         """Tell a live entry, if that can be done at once, and note whether it has the first token. Never raises."""

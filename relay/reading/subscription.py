@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from relay.live.hub import Hub
 from relay.live.inbox import Inbox
+from relay.live.outbox import Outbox
 from relay.reading.batch import Batch, Fork, Piece
 from relay.reading.pages import LogPages
 from shared.backoff import Backoff
@@ -136,14 +137,15 @@ class Subscription:
             return "more"
         return "more" if runs else "nothing"
 
-    def deliver_directly(self, write: Callable[[Entry], bool]) -> None:
+    def deliver_directly(self, write: Callable[[Entry], bool]) -> Outbox:
         """Have ``write`` tell the next entry, should it come while ``read`` waits for it; False: ``read`` returns it.
 
-        Never the end, which ``read`` always returns.
+        Never the end, which ``read`` always returns. What is told so goes to the outbox that is returned.
         """
         self._write = write
         if self._inbox is not None:
             self._inbox.direct = self._take_directly
+        return self._hub.outbox
 
     def _take_directly(self, entry: Entry) -> bool:
         """Tell a live entry that is exactly the next one."""

@@ -7,20 +7,25 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
+import redis as blocking
 from redis.asyncio import Redis
 
 from relay.dialects.dialect import Dialect
 from relay.dialects.registry import DIALECTS
 from relay.dialects.ui_messages import WORKFLOW_V6, WORKFLOW_V7
+from relay.live.connection import LiveConnection
 from relay.live.hub import Hub
+from relay.live.outbox import Outbox
 from relay.reading import native
 from relay.reading.batch import Batch, Piece
-from relay.reading.direct import DirectWriter
+from relay.reading.direct import DirectWriter, Outlet
 from relay.reading.subscription import Subscription
 from relay.reading.voice import DialectVoice, NativeVoice, Voice
+from shared import keys
 from shared.entry import Entry, encode_blob
 from shared.events import (
     AttemptEvent,
@@ -37,6 +42,7 @@ from shared.events import (
 from shared.offset import START, EntryId, new_stream_id
 from shared.settings import Settings
 from shared.stream_log import StreamLog
+from shared.tasks import end_tasks
 from tests.relay.log_writer import LogWriter, Reader, hubs
 from tests.support import eventually
 
@@ -52,14 +58,17 @@ class Wire:
     transport: asyncio.Transport
     client: socket.socket
     wakes: list[None] = field(default_factory=list)
+    outbox: Outbox = field(default_factory=Outbox)
 
     def writer(self, voice: Voice, *, chunked: bool = False, silent_s: float = 100) -> DirectWriter:
         """Return a writer to the client."""
         wake = partial(self.wakes.append, None)
-        return DirectWriter(voice, self.transport, wake, chunked=chunked, silent_s=silent_s)
+        return DirectWriter(voice, Outlet(self.outbox, self.transport, chunked), wake, silent_s=silent_s)
 
-    def received(self) -> bytes:
+    def received(self, *, flush: bool = True) -> bytes:
         """Return what has come to the client since the last look."""
+        if flush:
+            self.outbox.flush()
         try:
             return self.client.recv(1 << 20)
         except BlockingIOError:
@@ -100,13 +109,14 @@ async def test_a_reader_that_keeps_up_is_written_to_without_being_woken(redis: R
         Subscription(hub, stream_log, writer.stream_id, START, 100) as subscription,
     ):
         await subscription.read()
+        wire.outbox = hub.outbox
         subscription.deliver_directly(wire.writer(NativeVoice(subscription)).write)
         reading: asyncio.Task[Batch] = asyncio.create_task(subscription.read())
         told = b""
         for number in range(20):
             await (writer.write_words([2]) if number % 7 else writer.claim())  # also over a change of the attempt
             await eventually(lambda: subscription.offset.entry.seq == len(writer.entries))
-            told += wire.received()
+            told += wire.received(flush=False)
         assert not reading.done()
         await writer.end()
         (end,) = await reading
@@ -114,6 +124,43 @@ async def test_a_reader_that_keeps_up_is_written_to_without_being_woken(redis: R
         assert end.entry.ends
         assert subscription.ended
     assert told == native.sse_frames(writer.stream_id, [Piece(one) for one in writer.entries[1:-1]])
+
+
+async def test_what_was_told_is_sent_although_the_connection_fails_by_what_came_with_it(
+    redis: Redis, wire: Wire
+) -> None:
+    """The reader's place is behind it by then: nobody would tell it again."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writer = LogWriter(stream_log)
+    await writer.start()
+    await writer.claim()
+    async with (
+        hubs(redis, SETTINGS) as (hub,),
+        Subscription(hub, stream_log, writer.stream_id, START, 100) as subscription,
+    ):
+        await subscription.read()
+        wire.outbox = hub.outbox
+        subscription.deliver_directly(wire.writer(NativeVoice(subscription)).write)
+        reading: asyncio.Task[Batch] = asyncio.create_task(subscription.read())
+        await eventually(lambda: all(inbox._waiter for inbox in hub._feeds[writer.stream_id].inboxes))
+        live = hub.live
+        assert isinstance(live, LiveConnection)
+        connection = live._connection
+        assert connection is not None
+        assert connection._writer is not None
+        writer.entries.append(entry(len(writer.entries) + 1, "word"))
+        with blocking.Redis(**_place(redis)) as other:  # while the loop stands still, it all comes at once
+            other.publish(keys.live(writer.stream_id), b"%d-%d\n%b" % (*writer.entries[-1].id, writer.entries[-1].blob))
+            connection._writer.write(b"GET x\r\n")
+            other.ping()
+        await eventually(lambda: live._connection is not connection)
+        assert wire.received(flush=False) == native.sse_frames(writer.stream_id, [Piece(writer.entries[-1])])
+        await end_tasks([reading])
+
+
+def _place(redis: Redis) -> dict[str, Any]:
+    """Return where a Redis is."""
+    return {name: redis.connection_pool.connection_kwargs[name] for name in ("host", "port", "db")}
 
 
 async def test_a_burst_goes_through_the_task(redis: Redis) -> None:
@@ -142,6 +189,7 @@ async def test_chunks_are_those_of_http(wire: Wire, voice: NativeVoice) -> None:
     """Each entry is one chunk, with its length before it, where the answer is sent in chunks."""
     one = entry(3, "a", "b")
     assert wire.writer(voice, chunked=True).write(one)
+    wire.outbox.flush()
     await eventually(lambda: bool(wire.client.recv(1, socket.MSG_PEEK)))
     size, _, rest = wire.received().partition(b"\r\n")
     frames = native.sse_frames(STREAM_ID, [Piece(one)])
@@ -164,6 +212,7 @@ async def test_nothing_is_written_while_anything_is_unsent_or_to_a_closed_connec
     direct = wire.writer(voice)
     wrote = 0
     while direct.write(entry(3, "x" * 3000)):
+        wire.outbox.flush()
         wrote += 1
     assert wrote
     assert len(wire.wakes) == 1

@@ -89,15 +89,46 @@ def test_bytes_wait_until_they_are_taken(on_loop: Callable[[Case], None]) -> Non
         talk.say(b"one")
         await _others_have_talked()
         assert talk.come == 0
-        hushed.take()
+        receive_and_take(hushed)
         assert await talk.response.content.readany() == b"one"
-        hushed.take()
+        receive_and_take(hushed)
         talk.say(b"two")
         talk.say(b"three")
         await _others_have_talked()
-        hushed.take()
+        receive_and_take(hushed)
         assert talk.response.content.read_nowait() == b"twothree"
         hushed.close()
+
+    on_loop(case)
+
+
+def receive_and_take(hushed: HushedSocket) -> None:
+    """Do what a sweep does for each of many, one after the other."""
+    hushed.receive()
+    hushed.take()
+
+
+def test_what_was_received_is_there_once(on_loop: Callable[[Case], None]) -> None:
+    """Nothing is received over what waits to be taken; and what nobody takes comes before all that the loop reads."""
+
+    async def case(talk: Talk) -> None:
+        hushed = talk.hush()
+        talk.say(b"one")
+        await _others_have_talked()
+        hushed.receive()
+        assert talk.come == 0
+        talk.say(b"two")
+        await _others_have_talked()
+        hushed.receive()
+        hushed.take()
+        assert talk.response.content.read_nowait() == b"one"
+        hushed.take()
+        hushed.receive()
+        talk.say(b"three")
+        hushed.close()
+        body = body_of(talk.response)
+        assert await body.read() == b"two"
+        assert await body.read() == b"three"
 
     on_loop(case)
 
@@ -139,7 +170,7 @@ def test_the_end_is_told_by_itself(on_loop: Callable[[Case], None]) -> None:
         talk.say(b"one")
         talk.server.close()
         await eventually(lambda: talk.response.content.exception() is not None)
-        hushed.take()
+        receive_and_take(hushed)
         hushed.close()
         body = body_of(talk.response)
         assert await body.read() == b"one"
@@ -157,7 +188,7 @@ def test_an_end_that_is_taken_is_the_loops_to_see(on_loop: Callable[[Case], None
         talk.server.close()
         async with asyncio.timeout(5):
             while talk.response.content.exception() is None:
-                hushed.take()
+                receive_and_take(hushed)
                 await asyncio.sleep(0)
         hushed.close()
 

@@ -178,7 +178,11 @@ class Asleep:
 
     def __init__(self) -> None:
         """Sleep."""
-        self.reads = self.wakes = 0
+        self.receives = self.reads = self.wakes = 0
+
+    def receive(self) -> None:
+        """Note it."""
+        self.receives += 1
 
     def read(self, _now_s: float, /) -> None:
         """Note it."""
@@ -201,6 +205,23 @@ async def test_the_publisher_sweeps_between_commits_and_ends_when_there_are_none
         await eventually(lambda: asleep.wakes > 0)
         assert not publisher.sweep.on
     assert asleep.reads == 1
+
+
+async def test_all_receive_before_anybody_is_read() -> None:
+    """What is in the kernel is taken from it in a row."""
+    all_asleep = [Asleep() for _ in range(5)]
+    received: list[int] = []
+
+    class Last(Asleep):
+        def receive(self) -> None:
+            received.extend(asleep.receives - asleep.reads for asleep in all_asleep)
+
+    sweep = Sweep()
+    for asleep in (*all_asleep, Last()):
+        sweep.join(asleep)
+    sweep.run()
+    assert received == [1] * 5
+    assert [asleep.reads for asleep in all_asleep] == [1] * 5
 
 
 @pytest.mark.parametrize(("answers", "runs"), [(1, 1), (79, 1), (80, 2), (200, 2)])

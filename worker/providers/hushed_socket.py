@@ -29,6 +29,8 @@ class HushedSocket:
         """Hush the connection's socket ``fd``. Raises ``OSError`` where the system cannot."""
         self._connection = connection
         self._transport = transport
+        self._piece: bytes | None = None
+        """What was received and not given on yet; empty at the end of the connection."""
         # The same descriptor, which stays the transport's: it is let go unclosed.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
         try:
@@ -50,27 +52,33 @@ class HushedSocket:
             return cls(connection, transport, under.fileno())
         return None
 
+    def receive(self) -> None:
+        """Receive what has come, for ``take``. Where many are read, all receive before anybody takes."""
+        if self._piece is None and not self._transport.is_closing():
+            try:
+                self._piece = self._socket.recv(_PIECE_BYTES)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._piece = b""
+
     def take(self) -> None:
-        """Give the connection's protocol what has come, if anything has."""
+        """Give the connection's protocol what was received, if anything was."""
+        piece, self._piece = self._piece, None
         protocol = self._connection.protocol
-        if protocol is None or self._transport.is_closing():
+        if piece is None or protocol is None or self._transport.is_closing():
             return
-        try:
-            piece = self._socket.recv(_PIECE_BYTES)
-        except BlockingIOError:
-            return
-        except OSError:
-            piece = b""
         if piece:
             protocol.data_received(piece)
         else:
             self._unhush()
 
     def close(self) -> None:
-        """Leave the connection to the loop. Idempotent."""
+        """Leave the connection to the loop, with all that was received. Idempotent."""
         if self._socket.fileno() >= 0:
             self._unhush()
             self._socket.detach()
+            self.take()
 
     def _unhush(self) -> None:
         """Have the kernel tell of every byte. What it would refuse, the loop finds out by itself."""

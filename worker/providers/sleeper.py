@@ -62,7 +62,8 @@ class SleepingReader:
             with self._patience.until(loop.time() + self._idle_s):
                 await self._woken
         except TimeoutError:
-            self._receive()
+            self.receive()
+            self._take()
             if self._content.total_bytes == self._seen_bytes:
                 raise
             # The silence was ours: the sweep did not come by, for a Redis that did not answer.
@@ -74,13 +75,18 @@ class SleepingReader:
             raise self._error
         return self._batch
 
+    def receive(self) -> None:
+        """Receive what has come, for ``read``."""
+        if self._socket is not None:
+            self._socket.receive()
+
     def read(self, now_s: float, /) -> None:
-        """Take what has come, and wake the task for whatever else than plain events there is."""
+        """Tell what was received, and wake the task for whatever else than plain events there is."""
         content = self._content
-        if self._woken is None or self._woken.done():
-            return
         try:
-            self._receive()
+            self._take()
+            if self._woken is None or self._woken.done():
+                return
             if content.is_eof() or content.exception() is not None:
                 self.wake()
                 return
@@ -96,8 +102,8 @@ class SleepingReader:
             self._error = error
             self.wake()
 
-    def _receive(self) -> None:
-        """See that what has come is in ``content``."""
+    def _take(self) -> None:
+        """See that what was received is in ``content``."""
         if self._socket is not None:
             self._socket.take()
 
