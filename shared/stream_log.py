@@ -41,7 +41,8 @@ class Append(NamedTuple):
     token: str
     attempt: int
     """The writer's, which is later than the entry's where it writes again what an earlier attempt has told."""
-    entry: Entry
+    id: EntryId
+    blob: bytes
     end_status: EndStatus | None = None
     """Set when the entry holds the end event."""
 
@@ -97,9 +98,9 @@ class StreamLog:
             return await self._append_each(appends)
         names: list[str | bytes] = []
         arguments: list[Argument] = [self._publish, self._running_ms, *self._ended_ttls_ms]
-        for stream_id, token, attempt, entry, end_status in appends:
+        for stream_id, token, attempt, entry_id, blob, end_status in appends:
             names += keys.names(stream_id)
-            arguments += (token, attempt, b"%d-%d" % entry.id, entry.blob, end_status or b"")
+            arguments += (token, attempt, b"%d-%d" % entry_id, blob, end_status or b"")
         answers = await run_script(self._redis, "append", names, arguments)
         return [appended(answer) for answer in answers]
 
@@ -107,9 +108,9 @@ class StreamLog:
         """Append with a script an entry: what one script touches must be on one server of the cluster."""
         first: tuple[Argument, ...] = (self._publish, self._running_ms, *self._ended_ttls_ms)
         calls: list[tuple[Sequence[str], Sequence[Argument]]] = []
-        for stream_id, token, attempt, entry, end_status in appends:
+        for stream_id, token, attempt, entry_id, blob, end_status in appends:
             names = (keys.record(stream_id), keys.log(stream_id))
-            more = (token, attempt, str(entry.id), entry.blob, end_status or b"", keys.live(stream_id))
+            more = (token, attempt, str(entry_id), blob, end_status or b"", keys.live(stream_id))
             calls.append((names, first + more))
         answers = await run_script_each(self._redis, "append_one", calls)
         return [appended(answer if isinstance(answer, RedisError) else answer[0]) for answer in answers]

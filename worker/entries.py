@@ -42,14 +42,9 @@ class Entries(Sequence[Entry]):
         """Return the id of one entry, counted from 0."""
         return EntryId(self._attempts[bisect_right(self._begins, at) - 1], at + 1)
 
-    def since(self, at: int, most: int) -> list[Entry]:
-        """Return up to ``most`` entries from the one at ``at`` on, as objects of their own."""
-        if at < self._begins[-1]:
-            return self[at : at + most]
-        attempt = self._attempts[-1]
-        return [
-            Entry(EntryId(attempt, seq), blob) for seq, blob in enumerate(self._blobs[at : at + most], start=at + 1)
-        ]
+    def since(self, at: int, most: int) -> list[tuple[EntryId, bytes]]:
+        """Return the ids and blobs of up to ``most`` entries from the one at ``at`` on."""
+        return [(self.id_at(place), self._blobs[place]) for place in range(at, min(at + most, len(self._blobs)))]
 
     def __len__(self) -> int:
         """Return how many there are."""

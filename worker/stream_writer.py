@@ -137,9 +137,8 @@ class StreamWriter:
         if self._next == len(self.entries):
             self._freeze(now_ms)
         stream_id, token, attempt = self.stream_id, self.record.token, self.attempt
-        entries = self.entries.since(self._next, most)
-        appends = [Append(stream_id, token, attempt, entry) for entry in entries]
-        if self._end_status is not None and self._next + len(entries) == len(self.entries) and not self._gathered:
+        appends = [Append(stream_id, token, attempt, *entry) for entry in self.entries.since(self._next, most)]
+        if self._end_status is not None and self._next + len(appends) == len(self.entries) and not self._gathered:
             appends[-1] = appends[-1]._replace(end_status=self._end_status)
         return appends
 

@@ -207,8 +207,9 @@ async def write_to_each(redis: Redis, writers: list[LogWriter], *, size: int, re
 def next_append(writer: LogWriter, size: int) -> Append:
     """Return the append of one more delta of so many characters."""
     blob = encode_blob([DeltaEvent(0, text="x" * size)], 3)
-    writer.entries.append(Entry(EntryId(writer.attempt, len(writer.entries) + 1), blob))
-    return Append(writer.stream_id, f"t{writer.attempt}", writer.attempt, writer.entries[-1], None)
+    entry = Entry(EntryId(writer.attempt, len(writer.entries) + 1), blob)
+    writer.entries.append(entry)
+    return Append(writer.stream_id, f"t{writer.attempt}", writer.attempt, entry.id, entry.blob)
 
 
 async def test_a_client_that_fell_behind_catches_up_on_merged_deltas(

@@ -57,7 +57,8 @@ class LogWriter:
         """Send an entry, once more if need be."""
         last = entry.events()[-1]
         status = last.status if isinstance(last, EndEvent) else None
-        outcome = (await self._log.append([Append(self.stream_id, f"t{self.attempt}", self.attempt, entry, status)]))[0]
+        append = Append(self.stream_id, f"t{self.attempt}", self.attempt, entry.id, entry.blob, status)
+        outcome = (await self._log.append([append]))[0]
         assert outcome.status == "done", outcome
 
     async def write_words(self, counts: Sequence[int], rng: random.Random | None = None) -> None:

@@ -53,7 +53,7 @@ def next_words(writer: LogWriter) -> Append:
     """Return an append of what the writer says next."""
     entry = Entry(EntryId(writer.attempt, len(writer.entries) + 1), encode_blob([DeltaEvent(0, text="w")], 3))
     writer.entries.append(entry)
-    return Append(writer.stream_id, f"t{writer.attempt}", writer.attempt, entry)
+    return Append(writer.stream_id, f"t{writer.attempt}", writer.attempt, entry.id, entry.blob)
 
 
 async def place(cluster: ClusterSet, writer: LogWriter) -> tuple[int, RedisProcess, RedisProcess]:

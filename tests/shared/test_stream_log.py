@@ -49,13 +49,13 @@ async def claimed(stream_log: StreamLog, stream_id: str, token: str = "t1", repl
 def words(stream_id: str, attempt: int, seq: int, text: str = "w", token: str = "t1") -> Append:
     """Return an append of one delta."""
     blob = encode_blob([DeltaEvent(0, text=text)], 1_790_000_000_002)
-    return Append(stream_id, token, attempt, Entry(EntryId(attempt, seq), blob))
+    return Append(stream_id, token, attempt, EntryId(attempt, seq), blob)
 
 
 def the_end(stream_id: str, attempt: int, seq: int, token: str = "t1") -> Append:
     """Return an append of the end."""
     blob = encode_blob([EndEvent("completed")], 1_790_000_000_003)
-    return Append(stream_id, token, attempt, Entry(EntryId(attempt, seq), blob), "completed")
+    return Append(stream_id, token, attempt, EntryId(attempt, seq), blob, "completed")
 
 
 async def one(stream_log: StreamLog, append: Append) -> Appended:
@@ -79,7 +79,7 @@ async def test_rule_1_appends_are_contiguous_and_published_with_their_id(stream_
         assert (await one(stream_log, append)).status == "done"
         message = await pubsub.get_message(timeout=5)
     assert message is not None
-    assert message["data"] == b"1-3\n" + append.entry.blob
+    assert message["data"] == b"1-3\n" + append.blob
     assert await ids(stream_log, stream_id) == ["0-1", "1-2", "1-3"]
 
 
@@ -130,7 +130,7 @@ async def test_rule_1_a_log_that_was_lost_is_written_again_from_its_first_entry(
     await redis.delete(keys.log(stream_id))
     assert (await one(stream_log, words(stream_id, 1, 3))).tail == NO_ENTRY
     for entry in entries:
-        assert (await one(stream_log, Append(stream_id, "t1", 1, entry))).status == "done"
+        assert (await one(stream_log, Append(stream_id, "t1", 1, entry.id, entry.blob))).status == "done"
     assert (await one(stream_log, words(stream_id, 1, 3))).status == "done"
     assert await ids(stream_log, stream_id) == ["0-1", "1-2", "1-3"]
 
@@ -231,7 +231,7 @@ async def test_rule_7_a_stream_that_was_lost_whole_is_restored_under_its_token(
     assert (await one(stream_log, words(stream_id, 1, 3))).status == "gone"
     owned = replace(RECORD, status="running", attempt=1, token="t1", worker="worker-1")
     assert await stream_log.create(stream_id, owned, entries[0])
-    assert (await one(stream_log, Append(stream_id, "t1", 1, entries[1]))).status == "done"
+    assert (await one(stream_log, Append(stream_id, "t1", 1, entries[1].id, entries[1].blob))).status == "done"
     assert (await one(stream_log, words(stream_id, 1, 3))).status == "done"
     assert await stream_log.record(stream_id) == owned
 
