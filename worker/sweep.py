@@ -75,9 +75,9 @@ class Sweep:
         now_s, began_s = asyncio.get_running_loop().time(), time.monotonic()
         turn = list(islice(self._sleepers, -(-len(self._sleepers) // self.runs)))
         for sleeper in turn:  # all calls to the kernel in a row: each makes the Python after it slower
+            self._sleepers.move_to_end(sleeper)
             sleeper.receive()
         for sleeper in turn:
-            self._sleepers.move_to_end(sleeper)
             sleeper.read(now_s)
         self.took_s = time.monotonic() - began_s
 

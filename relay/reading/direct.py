@@ -1,10 +1,10 @@
-"""Direct delivery: whoever hears a live entry writes it to the readers that keep up, without waking their tasks.
+"""Direct delivery: whoever hears a live entry tells it to the readers that keep up, without waking their tasks.
 
 To wake a reader's task costs more than the write itself. So while the task of an SSE reader waits for the next entry,
-and that is the very one that comes, its bytes go to the socket at once. Whatever is not that plain goes through the
-inbox to the task: a gap, a fork, the end, a large entry, the rest of a burst, and all for a client that has not taken
-what was written before, or has gone. The task is also woken where it has something to do beside: to wait for a client
-that takes no more, to give a sign of life, to end the answer, or to fail.
+and that is the very one that comes, its bytes go to the outbox, and to the socket once all that came together is heard.
+Whatever is not that plain goes through the inbox to the task: a gap, a fork, the end, a large entry, the rest of a
+burst, and all for a client that has not taken what was written before, or has gone. The task is also woken where it has
+something to do beside: to wait for a client that takes no more, to give a sign of life, to end the answer, or to fail.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class DirectWriter:
     def _send(self, data: bytes) -> None:
         """Write; who must wait until the client takes it is the task."""
         transport = self._outlet.transport
-        transport.write(data)
+        if not transport.is_closing():
+            transport.write(data)
         if transport.get_write_buffer_size():
             self._wake()
 

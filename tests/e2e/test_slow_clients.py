@@ -178,7 +178,10 @@ async def test_a_thousand_stalled_clients_of_as_many_streams_cost_little(
 async def test_a_thousand_clients_that_stall_while_they_catch_up_cost_little(
     session: aiohttp.ClientSession, relay_process: StartService, redis: Redis, clients: list[RawClient]
 ) -> None:
-    """It is the relay that fell behind; they took all at once before, and are not given more of their logs for that."""
+    """It is the relay that fell behind; they took all at once before, and are not given more of their logs for that.
+
+    All are let go: where the relay stood still for long, some by the kernel, which counts from before that.
+    """
     relay = await relay_process(**ENV, TAILRACE_SEND_TIMEOUT_S="5").ready()
     writers = [await begin(redis) for _ in range(CLIENTS)]
     before_bytes = memory_bytes(relay, "VmRSS")
@@ -190,7 +193,7 @@ async def test_a_thousand_clients_that_stall_while_they_catch_up_cost_little(
     relay.resume()
 
     async def all_let_go() -> bool:
-        return await metric(session, relay, "tailrace_send_timeouts_total") == CLIENTS
+        return await metric(session, relay, "tailrace_connections_open") == 0
 
     await eventually(all_let_go, 40)
     assert memory_bytes(relay, "VmHWM") - before_bytes < MOST_BYTES

@@ -108,31 +108,6 @@ def receive_and_take(hushed: HushedSocket) -> None:
     hushed.take()
 
 
-def test_what_was_received_is_there_once(on_loop: Callable[[Case], None]) -> None:
-    """Nothing is received over what waits to be taken; and what nobody takes comes before all that the loop reads."""
-
-    async def case(talk: Talk) -> None:
-        hushed = talk.hush()
-        talk.say(b"one")
-        await _others_have_talked()
-        hushed.receive()
-        assert talk.come == 0
-        talk.say(b"two")
-        await _others_have_talked()
-        hushed.receive()
-        hushed.take()
-        assert talk.response.content.read_nowait() == b"one"
-        hushed.take()
-        hushed.receive()
-        talk.say(b"three")
-        hushed.close()
-        body = body_of(talk.response)
-        assert await body.read() == b"two"
-        assert await body.read() == b"three"
-
-    on_loop(case)
-
-
 def test_a_socket_that_is_left_is_the_loops_again(on_loop: Callable[[Case], None]) -> None:
     """With what came meanwhile, and its descriptor open."""
 

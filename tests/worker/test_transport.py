@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import aiohttp
 import httpx2
 import pytest
 
@@ -15,12 +18,40 @@ from tests.messages_server import MessagesServer
 from worker.providers.transport import Transport
 
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+_LISTENING = """
+import socket, time
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    connection, _ = listener.accept()
+"""
+_CLOSING = f"""{_LISTENING}
+    while b"\\r\\n\\r\\n" not in connection.recv(65536):
+        pass
+    connection.sendall({_ANSWER!r})
+    time.sleep(0.0002)
+    connection.close()
+"""
+_REFUSING = f"""{_LISTENING}
+    connection.close()
+    print("accepted", flush=True)
+"""
 
 
 @contextmanager
-def closing_server(closed: threading.Event, after_s: float = 0) -> Iterator[str]:
+def listening_process(script: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run a server that prints its port; give its address, and the process."""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}", process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def closing_server(closed: threading.Event) -> Iterator[str]:
     """Serve one answer for each connection from another thread, and close it without a word, then set ``closed``."""
-    pause = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -33,7 +64,6 @@ def closing_server(closed: threading.Event, after_s: float = 0) -> Iterator[str]
                 while b"\r\n\r\n" not in connection.recv(65536):
                     pass
                 connection.sendall(_ANSWER)
-                pause.wait(after_s)
             closed.set()
 
     thread = threading.Thread(target=serve)
@@ -58,10 +88,21 @@ async def test_a_kept_connection_that_its_server_has_closed_is_not_used() -> Non
 
 
 async def test_a_connection_that_its_server_is_about_to_close_is_not_used() -> None:
-    """As llama.cpp's server closes each, a moment after its answer has ended."""
-    with closing_server(threading.Event(), after_s=0.001) as url:
+    """As llama.cpp's server closes each, a moment after its answer has ended: one that waits for no other's turn."""
+    with listening_process(_CLOSING) as (url, _):
         async with httpx2.AsyncClient(transport=Transport(url, 10)) as client:
             assert [(await client.post(url)).text for _ in range(50)] == ["ok"] * 50
+
+
+async def test_a_server_that_closes_at_once_is_asked_once() -> None:
+    """As a forwarder to nobody does. That is the call's failure, and no reason to connect again and again."""
+    with listening_process(_REFUSING) as (url, process):
+        async with httpx2.AsyncClient(transport=Transport(url, 10)) as client:
+            for _ in range(20):
+                with pytest.raises(aiohttp.ClientError):
+                    await client.post(url)
+        process.terminate()
+        assert process.communicate()[0].split() == ["accepted"] * 20
 
 
 @pytest.fixture

@@ -53,14 +53,18 @@ class HushedSocket:
         return None
 
     def receive(self) -> None:
-        """Receive what has come, for ``take``. Where many are read, all receive before anybody takes."""
-        if self._piece is None and not self._transport.is_closing():
-            try:
-                self._piece = self._socket.recv(_PIECE_BYTES)
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._piece = b""
+        """Receive what has come, for ``take``, which must follow before the loop has a turn.
+
+        Where many are read, all receive before anybody takes.
+        """
+        if self._transport.is_closing():
+            return
+        try:
+            self._piece = self._socket.recv(_PIECE_BYTES)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._piece = b""
 
     def take(self) -> None:
         """Give the connection's protocol what was received, if anything was."""
@@ -74,11 +78,10 @@ class HushedSocket:
             self._unhush()
 
     def close(self) -> None:
-        """Leave the connection to the loop, with all that was received. Idempotent."""
+        """Leave the connection to the loop. Idempotent."""
         if self._socket.fileno() >= 0:
             self._unhush()
             self._socket.detach()
-            self.take()
 
     def _unhush(self) -> None:
         """Have the kernel tell of every byte. What it would refuse, the loop finds out by itself."""

@@ -103,7 +103,7 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # as aiohttp calls it
     ) -> Connection:
-        """Return a connection that is open, a kept or a new one."""
+        """Return a connection that is open, a kept or a new one. Those that would not do are closed."""
         while self._is_doubtful(connection := await super().connect(req, traces, timeout)):
             connection.close()
         protocol = cast("ResponseHandler", connection.protocol)  # None only once it is released
@@ -115,10 +115,9 @@ class _Connector(aiohttp.TCPConnector):
         self._resting_since[protocol] = monotonic()
 
     def _is_doubtful(self, connection: Connection) -> bool:
-        """Tell whether a kept connection is closed or may be about to be; never of a new one."""
-        protocol = cast("ResponseHandler", connection.protocol)
-        rested_s = monotonic() - self._resting_since.get(protocol, 0.0)
-        return rested_s < self._rest_s or _is_closed(connection)
+        """Tell whether a kept connection is closed or may be about to be. A new one is what it is."""
+        since_s = self._resting_since.get(cast("ResponseHandler", connection.protocol))
+        return since_s is not None and (monotonic() - since_s < self._rest_s or _is_closed(connection))
 
 
 def _is_closed(connection: Connection) -> bool:
