@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -99,19 +100,30 @@ def entry(seq: int, *texts: str) -> Entry:
     return Entry(EntryId(1, seq), encode_blob([DeltaEvent(0, text=text) for text in texts], 3))
 
 
-async def test_a_reader_that_keeps_up_is_written_to_without_being_woken(redis: Redis, wire: Wire) -> None:
-    """Its task gets the end and nothing else; the bytes are the frames that the task would have written."""
-    stream_log = StreamLog(redis, SETTINGS)
-    writer = LogWriter(stream_log)
-    await writer.start()
+@asynccontextmanager
+async def reading_directly(
+    redis: Redis, wire: Wire, writer: LogWriter
+) -> AsyncIterator[tuple[Hub, Subscription, asyncio.Task[Batch]]]:
+    """Read a stream to where it is, and have what follows written to ``wire`` while a task waits for it."""
     async with (
         hubs(redis, SETTINGS) as (hub,),
-        Subscription(hub, stream_log, writer.stream_id, START, 100) as subscription,
+        Subscription(hub, StreamLog(redis, SETTINGS), writer.stream_id, START, 100) as subscription,
     ):
         await subscription.read()
         wire.outbox = hub.outbox
         subscription.deliver_directly(wire.writer(NativeVoice(subscription)).write)
-        reading: asyncio.Task[Batch] = asyncio.create_task(subscription.read())
+        reading = asyncio.create_task(subscription.read())
+        try:
+            yield hub, subscription, reading
+        finally:
+            await end_tasks([reading])
+
+
+async def test_a_reader_that_keeps_up_is_written_to_without_being_woken(redis: Redis, wire: Wire) -> None:
+    """Its task gets the end and nothing else; the bytes are the frames that the task would have written."""
+    writer = LogWriter(StreamLog(redis, SETTINGS))
+    await writer.start()
+    async with reading_directly(redis, wire, writer) as (_, subscription, reading):
         told = b""
         for number in range(20):
             await (writer.write_words([2]) if number % 7 else writer.claim())  # also over a change of the attempt
@@ -130,18 +142,10 @@ async def test_what_was_told_is_sent_although_the_connection_fails_by_what_came_
     redis: Redis, wire: Wire
 ) -> None:
     """The reader's place is behind it by then: nobody would tell it again."""
-    stream_log = StreamLog(redis, SETTINGS)
-    writer = LogWriter(stream_log)
+    writer = LogWriter(StreamLog(redis, SETTINGS))
     await writer.start()
     await writer.claim()
-    async with (
-        hubs(redis, SETTINGS) as (hub,),
-        Subscription(hub, stream_log, writer.stream_id, START, 100) as subscription,
-    ):
-        await subscription.read()
-        wire.outbox = hub.outbox
-        subscription.deliver_directly(wire.writer(NativeVoice(subscription)).write)
-        reading: asyncio.Task[Batch] = asyncio.create_task(subscription.read())
+    async with reading_directly(redis, wire, writer) as (hub, _, _):
         await eventually(lambda: all(inbox._waiter for inbox in hub._feeds[writer.stream_id].inboxes))
         live = hub.live
         assert isinstance(live, LiveConnection)
@@ -155,7 +159,6 @@ async def test_what_was_told_is_sent_although_the_connection_fails_by_what_came_
             other.ping()
         await eventually(lambda: live._connection is not connection)
         assert wire.received(flush=False) == native.sse_frames(writer.stream_id, [Piece(writer.entries[-1])])
-        await end_tasks([reading])
 
 
 def _place(redis: Redis) -> dict[str, Any]:

@@ -45,15 +45,15 @@ class Transport(httpx2.AsyncBaseTransport):
 
     def __init__(self, base_url: str, calls: int) -> None:
         """Take the address. Opens no connection yet. Raises ``ConfigurationError`` for a proxy that cannot be used."""
-        self._base = urlsplit(base_url)
+        server = urlsplit(base_url)
         self._calls = calls
-        self._proxy, told = _proxy_to(self._base)
-        tunnels = self._base.scheme == "https"
+        self._proxy, told = _proxy_to(server)
+        self._has_tls = server.scheme == "https"
         # What a proxy is told is for it alone: with TLS it is the tunnel that is asked for so, else every call.
-        self._tunnel_headers = told if tunnels else {}
-        self._headers = {"accept-encoding": "identity"} | ({} if tunnels else told)
+        self._tunnel_headers = told if self._has_tls else {}
+        self._headers = {"accept-encoding": "identity"} | ({} if self._has_tls else told)
         # A context of now: aiohttp's own is made when it is imported.
-        self._tls = httpx2.create_ssl_context() if self._base.scheme == "https" else True
+        self._tls = httpx2.create_ssl_context() if self._has_tls else True
         self._session: aiohttp.ClientSession | None = None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -73,7 +73,7 @@ class Transport(httpx2.AsyncBaseTransport):
     def _open_session(self) -> aiohttp.ClientSession:
         """Return the session, which can be made only where a loop runs."""
         if self._session is None:
-            kept_s, rest_s = (_KEEP_TLS_S, 0.0) if self._base.scheme == "https" else (_KEEP_PLAIN_S, _REST_PLAIN_S)
+            kept_s, rest_s = (_KEEP_TLS_S, 0.0) if self._has_tls else (_KEEP_PLAIN_S, _REST_PLAIN_S)
             connector = _Connector(rest_s, limit=self._calls, ssl=self._tls, keepalive_timeout=kept_s)
             # The other waits than for a connection are limited by Patience.
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
