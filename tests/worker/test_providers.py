@@ -1,6 +1,7 @@
 """What every provider does, whatever its wire: against a real server on real sockets, through the real SDK.
 
-All of it both as an answer's own task reads it and as the worker's sweep does under load.
+All of it both as an answer's own task reads it and as the worker's sweep does under load; and once more where the SDK
+has sent such calls before, so that they are sent without it.
 """
 
 from __future__ import annotations
@@ -48,12 +49,18 @@ QUESTION = [{"role": "user", "content": "hi"}]
 
 @dataclass(frozen=True)
 class Case:
-    """A wire, a model that speaks it, and the provider that calls it, read in a sweep or not."""
+    """A wire, a model that speaks it, and the provider that calls it, read in a sweep or not, its head known or not."""
 
     wire: Wire
     model: Model
     talking_to: Callable[[str, Limits], Provider]
     swept: bool = False
+    known: bool = False
+
+    @property
+    def name(self) -> str:
+        """The case's name."""
+        return self.wire.name + "-swept" * self.swept + "-known" * self.known
 
     def make(self, url: str, limits: Limits) -> Provider:
         """Return a provider that talks to the server of that address."""
@@ -91,10 +98,10 @@ CASES = [
     Case(RESPONSES, Model(provider="openai", api="responses"), _openai),
     Case(GENERATE, Model(provider="google"), _google),
 ]
-CASES += [replace(case, swept=True) for case in CASES]
+CASES = [variant for case in CASES for variant in (case, replace(case, swept=True), replace(case, known=True))]
 
 
-@pytest.fixture(params=CASES, ids=lambda case: case.wire.name + "-swept" * case.swept)
+@pytest.fixture(params=CASES, ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> Case:
     """Give each wire in turn."""
     assert isinstance(request.param, Case)
@@ -110,8 +117,11 @@ async def server(case: Case) -> AsyncIterator[MessagesServer]:
 
 @pytest.fixture
 async def provider(case: Case, server: MessagesServer) -> AsyncIterator[Provider]:
-    """Give a provider that talks to it."""
+    """Give a provider that talks to it, and has done so twice if the head of its calls is to be known."""
     talking = case.make(server.base_url, PATIENT)
+    for _ in range(2 * case.known):
+        await told(talking, replace(case.call, messages=[{"role": "user", "content": "before"}]))
+    server.calls.clear()
     yield talking
     await talking.aclose()
 
@@ -293,6 +303,23 @@ async def test_the_key_is_sent_and_nothing_is_compressed(
     (call,) = server.calls
     assert KEY in json.dumps(call.headers)
     assert call.headers["accept-encoding"] == "identity"
+
+
+async def test_calls_of_a_kind_are_sent_alike_by_the_sdk_and_without_it(
+    case: Case, server: MessagesServer, provider: Provider
+) -> None:
+    """The third one is sent without it."""
+    odd = {"role": "user", "content": [{"type": "text", "text": "é\u2028😀"}]}
+    options = {"temperature": 0.5, "system": "be brief", "tools": [{"name": "t", "input_schema": {"type": "object"}}]}
+    call = replace(case.call, messages=[*QUESTION, odd, *QUESTION], options=options)
+    for _ in range(3):
+        _, error = await told(provider, call)
+        assert error is None
+    first, second, third = server.calls
+    assert first.body == second.body == third.body
+    for one in server.calls:
+        del one.headers["content-length"]  # JSON has more than one way to write a character
+    assert first.headers == second.headers == third.headers
 
 
 async def test_fields_of_the_providers_own_api_are_sent_as_they_are(
@@ -533,14 +560,9 @@ async def test_where_an_answer_leads_elsewhere_nobody_follows(case: Case, server
 
 
 async def test_a_request_that_no_json_can_hold_is_refused(case: Case, provider: Provider) -> None:
-    """Half of a surrogate pair, which UTF-8 cannot write. One SDK escapes it, and then the provider may judge it."""
-    events, error = await told(provider, replace(case.call, messages=[{"role": "user", "content": "\ud83d"}]))
-    if case.wire is GENERATE:
-        assert error is None
-        assert events
-    else:
-        assert error is not None
-        assert (error.kind, error.retryable) == ("invalid_request", False)
+    """Half of a surrogate pair, which UTF-8 cannot write."""
+    error = await failure(provider, replace(case.call, messages=[{"role": "user", "content": "\ud83d"}]))
+    assert (error.kind, error.retryable) == ("invalid_request", False)
 
 
 @pytest.mark.parametrize("token", [0, 1, 6, 19])

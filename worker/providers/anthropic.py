@@ -51,18 +51,11 @@ class AnthropicProvider:
 
     async def _send(self, call: Call, stack: AsyncExitStack) -> Body:
         """Send the call and return its answer's body; ``stack`` closes both. Raises ``ProviderError``."""
+        fields, headers = _fields(call.options), _headers(call.options)
+        named = {"model": call.upstream, "messages": call.messages, "max_tokens": call.max_tokens, "stream": True}
+        by_sdk = partial(self._by_sdk, named, fields, headers, stack)
         try:
-            response = await stack.enter_async_context(
-                self._client.messages.with_streaming_response.create(
-                    model=call.upstream,
-                    messages=call.messages,  # type: ignore[arg-type]  # as the client wrote them
-                    max_tokens=call.max_tokens,
-                    stream=True,
-                    # Not as named parameters: the SDK has none for temperature and top_p, and looks into others.
-                    extra_body=_body(call.options),
-                    extra_headers=_headers(call.options),
-                )
-            )
+            return await self._upstream.heads.send(tuple(headers.items()), named | fields, stack, by_sdk)
         except anthropic.APIStatusError as error:
             wait_s = retry_after_s(error.response.headers)
             message = error.api_message if isinstance(error.api_message, str) else None
@@ -71,6 +64,14 @@ class AnthropicProvider:
             raise failures.unreachable() from error
         except ValueError as error:  # what JSON cannot hold, such as half of a surrogate pair
             raise failures.refused(400, str(error), None, None) from None
+
+    async def _by_sdk(
+        self, named: dict[str, Any], fields: dict[str, Any], headers: dict[str, str], stack: AsyncExitStack
+    ) -> Body:
+        """Have the SDK send the call, and return its answer's body."""
+        # Not all as named parameters: the SDK has none for temperature and top_p, and looks into others.
+        opened = self._client.messages.with_streaming_response.create(**named, extra_body=fields, extra_headers=headers)
+        response = await stack.enter_async_context(opened)
         return await sdk_body(response.http_response, stack)
 
     async def aclose(self) -> None:
@@ -78,7 +79,7 @@ class AnthropicProvider:
         await self._client.close()
 
 
-def _body(options: dict[str, Any]) -> dict[str, Any]:
+def _fields(options: dict[str, Any]) -> dict[str, Any]:
     """Return the request's optional fields under the names the API has for them; ours win over ``provider_options``."""
     named = {"stop_sequences" if name == "stop" else name: value for name, value in options.items()}
     extra = named.pop("provider_options", {})

@@ -56,32 +56,38 @@ class GeminiProvider:
         """Send the call and return its answer's body; ``stack`` closes both. Raises ``ProviderError``."""
         if problems := unsupported(call.model, call.messages, call.options):
             raise failures.unsupported(problems)
-        kept: list[aiohttp.ClientResponse] = []
-        stack.callback(_close, kept)
-        token = _kept.set(kept)
+        body = genai_body(call)
+        by_sdk = partial(self._by_sdk, call.upstream, body, stack)
         try:
-            await self._call(call.upstream, genai_body(call))
+            return await self._upstream.heads.send(call.upstream, body, stack, by_sdk)
         except errors.APIError as error:
             raise failures.refused(error.code, _words(error), _reason(error), _wait_s(error)) from None
         except BROKEN as error:
             raise failures.unreachable() from error
         except ValueError as error:  # what JSON cannot hold, or a model's name that is none
             raise failures.refused(400, str(error), None, None) from None
-        finally:
-            _kept.reset(token)
-        return body_of(kept[0])
 
-    async def _call(self, model: str, body: dict[str, Any]) -> None:
-        """Have the SDK send the call. The body is ours, so the contents it insists on are replaced by it."""
+    async def _by_sdk(self, model: str, body: dict[str, Any], stack: AsyncExitStack) -> Body:
+        """Have the SDK send the call, and return its answer's body.
+
+        The body that is sent is ours, so the contents that the SDK insists on are replaced by it.
+        """
+        kept: list[aiohttp.ClientResponse] = []
+        stack.callback(_close, kept)
         config = types.GenerateContentConfig(
             http_options=types.HttpOptions(extra_body=body),
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
             automatic_continuation=False,
         )
-        async for _ in await self._client.aio.models.generate_content_stream(
-            model=model, contents="replaced", config=config
-        ):
-            pass  # the answer it is given has no body
+        token = _kept.set(kept)
+        try:
+            async for _ in await self._client.aio.models.generate_content_stream(
+                model=model, contents="replaced", config=config
+            ):
+                pass  # the answer it is given has no body
+        finally:
+            _kept.reset(token)
+        return body_of(kept[0])
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""

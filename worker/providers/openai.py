@@ -52,8 +52,10 @@ class OpenAIProvider:
         """Send the call and return its answer's body; ``stack`` closes both. Raises ``ProviderError``."""
         if problems := unsupported(call.model, call.messages, call.options):
             raise failures.unsupported(problems)
+        body = responses_body(call) if call.model.api == "responses" else chat_body(call)
+        by_sdk = partial(self._by_sdk, call, body, stack)
         try:
-            response = await stack.enter_async_context(self._opened(call))
+            return await self._upstream.heads.send(call.model.api, body, stack, by_sdk)
         except openai.APIStatusError as error:
             wait_s = retry_after_s(error.response.headers)
             raise failures.refused(error.status_code, _words(error), error.code, wait_s) from None
@@ -61,18 +63,19 @@ class OpenAIProvider:
             raise failures.unreachable() from error
         except ValueError as error:  # what JSON cannot hold, such as half of a surrogate pair
             raise failures.refused(400, str(error), None, None) from None
+
+    async def _by_sdk(self, call: Call, body: dict[str, Any], stack: AsyncExitStack) -> Body:
+        """Have the SDK send the call, and return its answer's body. What the SDK has no names for is its extra body."""
+        response = await stack.enter_async_context(self._opened(call, body))
         return await sdk_body(response.http_response, stack)
 
-    def _opened(self, call: Call) -> AbstractAsyncContextManager[Any]:
-        """Return what sends the call when it is entered. What the SDK has no names for is its extra body."""
+    def _opened(self, call: Call, body: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
+        """Return what has the SDK send the call when it is entered."""
         if call.model.api == "responses":
-            body = responses_body(call)
             responses = self._client.responses.with_streaming_response
             return responses.create(model=call.upstream, stream=True, extra_body=body)
-        body = chat_body(call)
         chat = self._client.chat.completions.with_streaming_response
-        messages = body.pop("messages")
-        return chat.create(model=call.upstream, messages=messages, stream=True, extra_body=body)
+        return chat.create(model=call.upstream, messages=body["messages"], stream=True, extra_body=body)
 
     async def aclose(self) -> None:
         """Close the connections. Idempotent."""

@@ -12,9 +12,11 @@ import base64
 import select
 import ssl
 from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
@@ -38,6 +40,36 @@ _KEEP_PLAIN_S = 0.25
 _REST_PLAIN_S = 0.005
 """How long one without TLS is left alone after an answer. llama.cpp promises to keep it, and closes after 0.2 ms."""
 _CLOSED = select.POLLIN | select.POLLRDHUP if hasattr(select, "POLLRDHUP") else select.POLLIN
+_OF_ONE_CALL = ("content-length", "cookie")
+"""Headers that are another call's no more: aiohttp says them itself, as they are for each."""
+
+
+class Head(NamedTuple):
+    """All that is sent of a call before its body."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+
+
+@dataclass
+class Exchange:
+    """One call that an SDK sends, as whoever has it sent sees it."""
+
+    given: aiohttp.ClientResponse | None = None
+    """What the SDK is given as its answer, with nothing sent: the call has been sent already."""
+    head: Head | None = None
+    """What it has sent; likewise the next."""
+    data: bytes = b""
+
+    def take_given(self) -> aiohttp.ClientResponse | None:
+        """Return what is given, once."""
+        given, self.given = self.given, None
+        return given
+
+
+EXCHANGE: ContextVar[Exchange] = ContextVar("exchange")
+"""The exchange of the call that is being sent through an SDK."""
 
 
 class Transport(httpx2.AsyncBaseTransport):
@@ -58,17 +90,26 @@ class Transport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send, and return the answer's head; its body is read as it comes. Cancelling it closes the connection."""
-        answer = await self._open_session().request(
-            request.method,
-            str(request.url),
-            headers={**request.headers, **self._headers},
-            data=await request.aread() or None,
+        exchange = EXCHANGE.get(None) or Exchange()
+        if (answer := exchange.take_given()) is None:
+            headers = {name: value for name, value in request.headers.items() if name not in _OF_ONE_CALL}
+            exchange.head = Head(request.method, str(request.url), headers | self._headers)
+            exchange.data = await request.aread()
+            answer = await self.send(exchange.head, exchange.data)
+        extensions = {ANSWER: answer}
+        return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Pieces(answer), extensions=extensions)
+
+    async def send(self, head: Head, data: bytes) -> aiohttp.ClientResponse:
+        """Send a call, and return its answer when its head has come. Cancelling it closes the connection."""
+        return await self._open_session().request(
+            head.method,
+            head.url,
+            headers=head.headers,
+            data=data or None,
             allow_redirects=False,
             proxy=self._proxy,
             proxy_headers=self._tunnel_headers,
         )
-        extensions = {ANSWER: answer}
-        return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Pieces(answer), extensions=extensions)
 
     def _open_session(self) -> aiohttp.ClientSession:
         """Return the session, which can be made only where a loop runs."""

@@ -19,6 +19,7 @@ from worker.llm import Finish
 from worker.providers import failures
 from worker.providers.body import Body
 from worker.providers.decoder import Decoder
+from worker.providers.heads import Heads
 from worker.providers.patience import Patience
 from worker.providers.sleeper import SleepingReader
 from worker.providers.transport import Transport
@@ -52,6 +53,7 @@ class Upstream:
         """Take the address and the limits of its calls."""
         self.limits = limits
         self.transport = Transport(base_url, limits.calls)
+        self.heads = Heads(self.transport)
 
     async def answer(
         self, decoder: Decoder, send: Open, swept: Swept | None = None
