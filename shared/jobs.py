@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import msgspec
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix, job_key_prefix, result_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix, result_key_prefix, retry_key_prefix
 from arq.jobs import Job, serialize_job
 from arq.utils import timestamp_ms, to_unix_ms
 from redis.asyncio import Redis
@@ -119,6 +119,15 @@ class _JobPipeline(Pipeline):
     def zincrby(self, name: Any, amount: float, value: Any) -> Any:
         """Defer a job that is still queued. Plain ZINCRBY would bring back a lost queue, and without an expiry."""
         return self.zadd(name, {value: amount}, xx=True, incr=True)
+
+
+NO_JOB = Call("end_job", (), ())
+"""In place of a ``job_end``, where there is no job to end."""
+
+
+def job_end(job_id: str) -> Call:
+    """Return the call that ends a job which nobody has marked as in progress."""
+    return Call("end_job", (keys.QUEUE, job_key_prefix + job_id, retry_key_prefix + job_id), (job_id,))
 
 
 async def wake_workers(redis: Redis, wakes: Sequence[bytes], ttl_ms: int) -> None:

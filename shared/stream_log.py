@@ -124,14 +124,17 @@ class StreamLog:
         call = claim_call(stream_id, claim, entry, self._publish, self._running_ms)
         return claimed(await run_script(self._redis, *call), entry)
 
-    async def take_up(self, stream_id: str, claim: Claim, t_ms: int, renewal: Call) -> tuple[Record | None, Claimed]:
+    async def take_up(
+        self, stream_id: str, claim: Claim, t_ms: int, renewal: Call, job_end: Call
+    ) -> tuple[Record | None, Claimed]:
         """Make a stream's first claim without knowing its record, which is returned as it was before.
 
-        Only on the Redis that has the leases too: where the claim is granted, ``renewal`` is part of the same step.
+        Only on the Redis that has queue and leases too: ``job_end`` is part of the same step, and where the claim is
+        granted ``renewal`` is.
         """
         entry = AttemptEntry.of_first(t_ms)
         call = claim_call(stream_id, claim, entry, self._publish, self._running_ms)
-        return taken_up(await run_script(self._redis, *in_one("take_up", (call, renewal))), entry)
+        return taken_up(await run_script(self._redis, *in_one("take_up", (call, renewal, job_end))), entry)
 
     async def close(
         self, stream_id: str, events: Sequence[Event], token: str, t_ms: int, replaces: int | None = None

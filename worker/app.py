@@ -63,7 +63,7 @@ class WorkerService:
         self._control = Control(self.parts.worker_id, self._queue, self.supervisor, self._keeper)
         self.reaper = Reaper(self.parts)
         crons = [self.reaper.cron_job()]
-        self._dispatcher = Dispatcher(self._queue, settings, self.supervisor.accept, self.supervisor.room, crons)
+        self._dispatcher = Dispatcher(self._queue, settings, self.supervisor, crons)
 
     def _on_room(self) -> None:
         """Let a dispatcher that was waiting for a slot look at the queue."""

@@ -17,10 +17,12 @@ from shared.answer import Answer
 from shared.claims import Claim, Claimed
 from shared.entry import Entry
 from shared.events import AttemptEvent, AttemptMode, AttemptReason, EndEvent, EndStatus, ErrorEvent, Event, Usage
+from shared.jobs import NO_JOB
 from shared.metrics import QUEUE_WAIT, STREAMS_ENDED, TAKEOVERS
 from shared.offset import NO_ENTRY
 from shared.record import Record
 from shared.request import StreamRequest
+from shared.scripts import Call
 from worker.outage import insist
 from worker.parts import Parts
 from worker.stream_writer import StreamWriter
@@ -46,13 +48,16 @@ class Grant:
     """When its lease was last confirmed, or a little before."""
 
 
-async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: int | None = None) -> Grant | None:
+async def claim(
+    parts: Parts, stream_id: str, reason: AttemptReason, replaces: int | None = None, job_end: Call = NO_JOB
+) -> Grant | None:
     """Claim the stream for a new attempt; None when it is not to be had or has come to its end here and now.
 
-    ``replaces`` is the attempt the caller knows to be the latest; by default, whichever is. Raises ``RedisError``.
+    ``replaces`` is the attempt the caller knows to be the latest; by default, whichever is. A first claim on one Redis
+    takes ``job_end`` with it, whatever its answer. Raises ``RedisError``.
     """
     if reason == "first" and replaces == 0 and parts.one_redis:
-        return await _take_up(parts, stream_id)
+        return await _take_up(parts, stream_id, job_end)
     record = await parts.log.record(stream_id)
     if record is None or record.ended_ms:
         await _drop(parts, stream_id, record)
@@ -82,12 +87,14 @@ async def claim(parts: Parts, stream_id: str, reason: AttemptReason, replaces: i
     return Grant(stream_id, owned, writer, reason, claimed.log, confirmed_s=confirmed_s)
 
 
-async def _take_up(parts: Parts, stream_id: str) -> Grant | None:
+async def _take_up(parts: Parts, stream_id: str, job_end: Call) -> Grant | None:
     """Claim a stream for its first attempt, as its job asks, in one round trip; see ``claim``."""
     ask = Claim(0, secrets.token_hex(16), parts.worker_id, careful=True)
     renewal = parts.leases.renewal([stream_id])
     now_ms, asked_s = round(time.time() * 1000), time.monotonic()
-    record, claimed = await insist(lambda: parts.log.take_up(stream_id, ask, now_ms, renewal), parts.settings.lease_s)
+    record, claimed = await insist(
+        lambda: parts.log.take_up(stream_id, ask, now_ms, renewal, job_end), parts.settings.lease_s
+    )
     if claimed.status != "granted" or record is None:
         await _leave(parts, stream_id, record, claimed)
         return None

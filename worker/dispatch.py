@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,10 +22,12 @@ from redis.exceptions import RedisError
 from shared import keys
 from shared.backoff import Backoff
 from shared.errors import UnavailableError
-from shared.jobs import ANY_JOB, JobRedis, wake_workers
+from shared.jobs import ANY_JOB, NO_JOB, JobRedis, job_end, wake_workers
+from shared.scripts import Call
 from shared.settings import Settings
 from shared.tasks import end_tasks
 from worker.short_jobs import MOST_STARTING, MOST_TRIES, ShortJobs, quieten_arq
+from worker.taking import Taking
 
 MOST_WAKES_TAKEN = 8
 """Wakes taken in one go from a backlog: few, so that a burst spreads over the workers."""
@@ -34,29 +36,25 @@ RETRY_S = 0.5
 FIRST_BACKOFF_S = 0.05
 LONGEST_BACKOFF_S = 1.0
 SHORTEST_WAIT_S = 0.01
+_RIPE_MS = 100
+"""How long a job has been due when a poll takes it: before, its wake waits, or who was woken claims its stream."""
 _JOB_ID = re.compile(r"[a-z2-7]{26}:[0-9]{1,8}")
-
-Accept = Callable[[str, int], Coroutine[None, None, bool]]
-"""Claims the stream for the attempt and starts it in tasks of its own: true if it runs now. Quick, and idempotent."""
-Room = Callable[[], int]
-"""How many more streams the supervisor can take now."""
+_FIRST_JOB_ID = re.compile(rb"[a-z2-7]{26}:1")
 
 log = structlog.get_logger()
 
 
 class Dispatcher:
-    """Picks jobs while there is room and hands each to ``accept``. At least once: a claim decides who writes.
+    """Picks jobs while there is room and hands each to ``taking``. At least once: a claim decides who writes.
 
-    An ``accept`` that answers false, or raises anything but a Redis failure, ends its job. A Redis failure is tried
+    A job whose wake comes here ends with its claim, where that can be; else, and wherever the claim fails, it is arq's:
+    an ``accept`` that answers false, or raises anything but a Redis failure, ends it. A Redis failure is tried
     ``MOST_TRIES`` times with a growing delay; what is lost even so is found by its lease.
     """
 
-    def __init__(
-        self, redis: Redis, settings: Settings, accept: Accept, room: Room, cron_jobs: Sequence[CronJob] = ()
-    ) -> None:
+    def __init__(self, redis: Redis, settings: Settings, taking: Taking, cron_jobs: Sequence[CronJob] = ()) -> None:
         """Take the queue Redis, of whose pool one connection is kept while running, and arq cron jobs to serve."""
-        self._accept = accept
-        self._room = room
+        self._taking = taking
         self._poll_s = settings.poll_s
         self._block_s = min(settings.poll_s, settings.redis_timeout_s / 2)
         self._ttl_ms = round(settings.running_ttl_s * 1000)
@@ -159,7 +157,7 @@ class Dispatcher:
         wait_s = self._poll_at - asyncio.get_running_loop().time()
         if wait_s <= 0:
             self._poll_at = asyncio.get_running_loop().time() + self._poll_s
-            await self._start(MOST_STARTING)
+            await self._start(MOST_STARTING, _RIPE_MS)
             await self._worker.heart_beat()
         elif self._free() > 0:
             await self._start_woken(max(min(wait_s, self._block_s), SHORTEST_WAIT_S))
@@ -189,6 +187,17 @@ class Dispatcher:
                 await self._pass_on(wakes[usable:])
 
     async def _start_named(self, wakes: list[bytes]) -> None:
+        """Ask for the streams of the jobs that these wakes name, and start those jobs that do not end with that."""
+        ending = [wake for wake in wakes if self._taking.ends_jobs and _FIRST_JOB_ID.fullmatch(wake)]
+        if len(ending) < len(wakes):  # first, since whichever jobs they lead to may be among the others
+            await self._start_marked([wake for wake in wakes if wake not in ending])
+        for job_id in map(bytes.decode, ending):
+            if not self._worker.runs(job_id):
+                self._begin(job_id, job_end(job_id))
+                self._let_be(job_id)
+        await asyncio.sleep(0)  # what is asked for has taken its slot once its task has begun
+
+    async def _start_marked(self, wakes: list[bytes]) -> None:
         """Start the jobs of these wakes; their streams are asked for while the jobs have yet to be marked."""
         named = [wake for wake in wakes if wake != ANY_JOB]
         asked = [wake.decode(errors="replace") for wake in named]
@@ -204,27 +213,30 @@ class Dispatcher:
     async def _pass_on(self, wakes: list[bytes]) -> None:
         await wake_workers(self._line, wakes, self._ttl_ms)
 
-    async def _start(self, most: int) -> None:
+    async def _start(self, most: int, ripe_ms: int = 0) -> None:
         most = min(most, self._free())
         if most > 0 and not self._stopping.is_set():
-            await self._worker.start_due(self._line, most)
+            await self._worker.start_due(self._line, most, ripe_ms=ripe_ms)
 
     def _free(self) -> int:
         """Return how many jobs may be started: a job in flight may take a slot that ``room`` still counts."""
-        return min(self._room(), MOST_STARTING) - self._worker.in_flight
+        return min(self._taking.room(), MOST_STARTING - len(self._orphans)) - self._worker.in_flight
 
     # The job
 
-    def _begin(self, job_id: str) -> None:
+    def _begin(self, job_id: str, job_end: Call = NO_JOB) -> None:
         """Ask for the job's stream while arq has yet to start the job: its id says all that there is in it.
 
         That saves two round trips before the first token. Whether arq can then run the job, and whether it is ours,
-        makes no difference to the stream: what the claim says is right.
+        makes no difference to the stream: what the claim says is right. With ``job_end`` arq has no part in it, unless
+        the claim fails: then the next look at the queue finds the job.
         """
         known = job_id in self._begun or self._worker.runs(job_id)
         if _JOB_ID.fullmatch(job_id) and not self._cancelled and not known:
             stream_id, attempt = job_id.split(":")
-            self._begun[job_id] = asyncio.create_task(self._accept(stream_id, int(attempt)), name=f"accept-{job_id}")
+            self._begun[job_id] = asyncio.create_task(
+                self._taking.accept(stream_id, int(attempt), job_end), name=f"accept-{job_id}"
+            )
 
     def _end(self, job_id: str) -> None:
         """Take in that a job is over. Look for another one."""
@@ -261,7 +273,7 @@ class Dispatcher:
             raise asyncio.CancelledError
         try:
             begun = self._begun.pop(ctx["job_id"], None) if ctx["job_id"] == f"{stream_id}:{attempt}" else None
-            accepted = await (self._accept(stream_id, attempt) if begun is None else begun)
+            accepted = await (self._taking.accept(stream_id, attempt) if begun is None else begun)
         except (RedisError, OSError, UnavailableError) as error:
             tries = ctx["job_try"]
             failure = {"stream": stream_id, "attempt": attempt, "tries": tries, "error": type(error).__name__}

@@ -76,11 +76,17 @@ class ShortJobs(Worker):
         for task in self.tasks.values():
             task.cancel()
 
-    async def start_due(self, line: Redis, most: int, named: Sequence[bytes] = ()) -> None:
-        """Mark due jobs as in progress, in one round trip, and run them: those named, and up to ``most`` others."""
+    async def start_due(self, line: Redis, most: int, named: Sequence[bytes] = (), ripe_ms: int = 0) -> None:
+        """Mark due jobs as in progress, in one round trip, and run them: those named, and up to ``most`` others.
+
+        The others have been due for ``ripe_ms``.
+        """
         mark_ms = round(self.in_progress_timeout_s * 1000)
         found = await run_script(
-            line, "start_jobs", (self.queue_name, keys.WAKE), (most, in_progress_key_prefix, mark_ms, *named)
+            line,
+            "start_jobs",
+            (self.queue_name, keys.WAKE),
+            (most, ripe_ms, in_progress_key_prefix, mark_ms, *named),
         )
         for name, score in zip(found[::2], found[1::2], strict=True):
             job_id = name.decode(errors="replace")

@@ -10,7 +10,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.events import AttemptReason
+from shared.jobs import NO_JOB
 from shared.metrics import STREAMS
+from shared.scripts import Call
 from shared.tasks import end_tasks
 from worker.claiming import Grant, claim, release
 from worker.parts import Parts
@@ -42,6 +44,11 @@ class Supervisor:
         self._taking = True
 
     @property
+    def ends_jobs(self) -> bool:
+        """Whether the claim of a first attempt takes a ``job_end`` with it."""
+        return self._parts.one_redis
+
+    @property
     def draining(self) -> bool:
         """Whether nothing more is taken, because the worker shuts down."""
         return not self._taking
@@ -51,17 +58,19 @@ class Supervisor:
         free = self._parts.settings.worker_slots - len(self.running) - self._claiming
         return max(free, 0) if self._taking and self._group is not None else 0
 
-    async def accept(self, stream_id: str, attempt: int) -> bool:
+    async def accept(self, stream_id: str, attempt: int, job_end: Call = NO_JOB) -> bool:
         """Claim a stream for ``attempt`` and run it; False when it is not to be had. Raises ``RedisError``."""
-        return await self.take(stream_id, "first", replaces=attempt - 1)
+        return await self.take(stream_id, "first", attempt - 1, job_end)
 
-    async def take(self, stream_id: str, reason: AttemptReason, replaces: int | None = None) -> bool:
+    async def take(
+        self, stream_id: str, reason: AttemptReason, replaces: int | None = None, job_end: Call = NO_JOB
+    ) -> bool:
         """Claim a stream, whoever had it before, and run it; False when it is not to be had. Raises ``RedisError``."""
         if stream_id in self.running or stream_id in self.lingering or not self.room():
             return False
         self._claiming += 1
         try:
-            grant = await claim(self._parts, stream_id, reason, replaces)
+            grant = await claim(self._parts, stream_id, reason, replaces, job_end)
         finally:
             self._claiming -= 1
         if grant is None:

@@ -12,6 +12,7 @@ from shared import keys
 from shared.claims import Claim, Claimed
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, EndEvent, StartEvent
+from shared.jobs import NO_JOB, JobQueue, job_end
 from shared.leases import Leases
 from shared.offset import NO_ENTRY, EntryId, new_stream_id
 from shared.record import Record
@@ -30,6 +31,8 @@ class Stream:
         """Use ``redis`` for log and leases; nothing is written yet."""
         self.id = new_stream_id()
         self.log = StreamLog(redis, SETTINGS)
+        self.job_ends = False
+        """Whether its job ends as it is taken up."""
         self._leases = Leases(redis, SETTINGS)
 
     async def create(self, record: Record = RECORD) -> None:
@@ -40,7 +43,8 @@ class Stream:
     async def take_up(self, token: str = "t1") -> tuple[Record | None, Claimed]:
         """Take it up by its job, as a worker does."""
         claim = Claim(0, token, "worker-1", careful=True)
-        return await self.log.take_up(self.id, claim, T_MS, self._leases.renewal([self.id]))
+        ending = job_end(f"{self.id}:1") if self.job_ends else NO_JOB
+        return await self.log.take_up(self.id, claim, T_MS, self._leases.renewal([self.id]), ending)
 
 
 @pytest.fixture
@@ -101,6 +105,29 @@ async def test_a_refused_stream_is_left_as_it_is(stream: Stream, redis: Redis, w
     assert (record is None) == (why == "gone")
     assert [entry.id for entry in await stream.log.read(stream.id, NO_ENTRY, 10)] == [entry.id for entry in before]
     assert await redis.zscore(keys.LEASES, stream.id) is None
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("status", ["granted", "stale", "gone"])
+async def test_the_job_ends_with_the_claim_whatever_its_answer(
+    stream: Stream, redis: Redis, status: str, *, ends: bool
+) -> None:
+    """Nothing is left of it, and of its neighbour all; where the claim has no job with it, all of both."""
+    queue, neighbour = JobQueue(redis, SETTINGS), new_stream_id()
+    if status != "gone":
+        await stream.create()
+    if status == "stale":
+        await stream.take_up("another's")
+    await queue.enqueue(stream.id, 1)
+    await queue.enqueue(neighbour, 1)
+    await redis.set(f"arq:retry:{stream.id}:1", 1, px=60_000)
+    stream.job_ends = ends
+    _, claimed = await stream.take_up()
+    assert claimed.status == status
+    left = [] if ends else [f"{stream.id}:1".encode()]
+    assert await redis.zrange(keys.QUEUE, 0, -1) == [*left, f"{neighbour}:1".encode()]
+    assert len(await redis.keys(f"arq:*:{stream.id}:1")) == 2 * len(left)
+    assert len(await redis.keys(f"arq:*:{neighbour}:1")) == 1
 
 
 async def test_a_stream_that_an_earlier_version_has_made_is_taken_up(stream: Stream, redis: Redis) -> None:

@@ -12,9 +12,10 @@ from arq.cron import CronJob
 from redis.asyncio import Redis
 
 from shared import keys
-from shared.jobs import JobQueue
+from shared.jobs import NO_JOB, JobQueue
 from shared.offset import new_stream_id
 from shared.redis_client import queue_redis
+from shared.scripts import Call, run_script
 from shared.settings import Settings
 from tests.support import eventually
 from worker.dispatch import Dispatcher
@@ -29,6 +30,11 @@ class Slots:
     Those of several workers share ``claimed``, by which a stream goes to the first who asks, as in the log.
     """
 
+    ends_jobs = False
+    """Whether an answer ends its job, as where one script does both."""
+    redis: Redis
+    """Where the queue is, while dispatching."""
+
     def __init__(self, slots: int = 1000, claimed: set[str] | None = None) -> None:
         """Take how many streams may run at once."""
         self.slots = slots
@@ -41,14 +47,17 @@ class Slots:
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
-    async def accept(self, stream_id: str, attempt: int) -> bool:
+    async def accept(self, stream_id: str, attempt: int, job_end: Call = NO_JOB) -> bool:
         """Wait until ``may_answer``, then answer or raise ``answer``."""
         self.asked_at.setdefault(stream_id, asyncio.get_running_loop().time())
         self.asked.append((stream_id, attempt))
         self.answering += 1
         try:
             await self.may_answer.wait()
-            return self._answer(stream_id)
+            answer = self._answer(stream_id)
+            if job_end.keys:
+                await run_script(self.redis, *job_end)
+            return answer
         finally:
             self.answering -= 1
 
@@ -83,8 +92,8 @@ async def dispatching(
 ) -> AsyncIterator[Dispatcher]:
     """Run a dispatcher with a pool of its own, and stop it in the end."""
     settings = Settings(redis_url=url, poll_s=poll_s, redis_timeout_s=timeout_s)
-    redis = queue_redis(settings)
-    dispatcher = Dispatcher(redis, settings, slots.accept, slots.room, cron_jobs)
+    redis = slots.redis = queue_redis(settings)
+    dispatcher = Dispatcher(redis, settings, slots, cron_jobs)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(dispatcher.run())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from statistics import median
 
 import pytest
 from arq.constants import in_progress_key_prefix
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisLost
 from structlog.testing import capture_logs
 
 from shared import keys
@@ -28,6 +30,14 @@ from tests.worker.support_dispatch import (
     started,
 )
 from worker.dispatch import Dispatcher
+
+
+@pytest.fixture(params=[True, False], ids=["ended-by-claim", "ended-by-arq"], autouse=True)
+def ends_jobs(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Have jobs end as where queue and streams are one Redis, and as where they are two."""
+    Slots.ends_jobs = request.param
+    yield Slots.ends_jobs
+    Slots.ends_jobs = False
 
 
 @pytest.fixture
@@ -127,8 +137,9 @@ async def test_jobs_that_others_have_in_progress_hide_nobody(redis_url: str, red
     for stream_id in held:
         await redis.set(f"{in_progress_key_prefix}{stream_id}:1", b"1", px=60_000)
     (behind,) = await enqueue(queue, 1)
+    await redis.delete(keys.WAKE)
     slots = Slots()
-    async with dispatching(redis_url, slots):
+    async with dispatching(redis_url, slots, poll_s=0.05):
         await eventually(lambda: slots.asked == [(behind, 1)])
 
 
@@ -274,9 +285,11 @@ async def test_a_nudge_makes_a_full_worker_look_at_once(redis_url: str, redis: R
         await drained(redis)
 
 
-async def test_jobs_being_started_count_against_the_slots(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+async def test_jobs_being_started_count_against_the_slots(
+    redis_url: str, redis: Redis, queue: JobQueue, *, ends_jobs: bool
+) -> None:
     """While accept has not answered, its slot is taken: no more jobs are asked for than there is room."""
-    slots = Slots(4)
+    slots = ClaimingSlots(4) if ends_jobs else Slots(4)
     slots.may_answer.clear()
     async with dispatching(redis_url, slots, poll_s=0.02):
         await enqueue(queue, 9)
@@ -343,7 +356,7 @@ async def test_stop_before_and_after_run_does_nothing(redis_url: str) -> None:
     settings = Settings(redis_url=redis_url)
     redis = queue_redis(settings)
     slots = Slots()
-    dispatcher = Dispatcher(redis, settings, slots.accept, slots.room)
+    dispatcher = Dispatcher(redis, settings, slots)
     await dispatcher.stop(1)
     await dispatcher.run()
     await dispatcher.stop(1)
@@ -357,7 +370,7 @@ async def test_cancelling_run_ends_it_wherever_it_is(redis_url: str, queue: JobQ
     for turns in range(60):
         slots = Slots()
         slots.may_answer.clear()
-        run = asyncio.create_task(Dispatcher(pool, settings, slots.accept, slots.room).run())
+        run = asyncio.create_task(Dispatcher(pool, settings, slots).run())
         [stream_id] = await enqueue(queue, 1)
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -387,3 +400,37 @@ async def test_a_job_that_is_no_more_is_not_waited_for(redis_url: str, queue: Jo
 async def _gone(redis: Redis) -> bool:
     """Tell whether no job is queued."""
     return int(await redis.zcard(keys.QUEUE)) == 0
+
+
+# Jobs that end with their claim
+
+
+async def test_a_woken_job_is_marked_and_run_by_arq_only_where_its_claim_cannot_end_it(
+    redis_url: str, redis: Redis, queue: JobQueue, *, ends_jobs: bool
+) -> None:
+    """It is in the queue until the claim is answered, so that others find it if this worker dies."""
+    slots = Slots()
+    slots.may_answer.clear()
+    async with dispatching(redis_url, slots, poll_s=NEVER_S):
+        await idle_in_blmpop(redis)
+        (stream_id,) = await enqueue(queue, 1)
+        await eventually(lambda: slots.asked == [(stream_id, 1)])
+        await idle_in_blmpop(redis)
+        assert await redis.zcard(keys.QUEUE) == 1
+        assert bool(await redis.keys(f"{in_progress_key_prefix}*")) != ends_jobs
+        slots.may_answer.set()
+        await drained(redis)
+    assert slots.asked == [(stream_id, 1)]
+    assert not await redis.keys(f"*{stream_id}:1")
+
+
+async def test_a_job_whose_claim_failed_is_found_again(redis_url: str, redis: Redis, queue: JobQueue) -> None:
+    """By a poll, or by arq."""
+    slots = Slots()
+    slots.answer = RedisLost("gone")
+    async with dispatching(redis_url, slots, poll_s=0.1):
+        (stream_id,) = await enqueue(queue, 1)
+        await eventually(lambda: slots.asked == [(stream_id, 1)])
+        slots.answer = True
+        await started(slots, stream_id)
+        await drained(redis)
