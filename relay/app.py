@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 
 import structlog
 from aiohttp import web
 
 from relay.cors import add_cors
+from relay.listening import limit_sending
 from relay.respond import ERROR_SHAPES, Handler, errors_as_json, refuse_expectations
 from relay.routes.ai_sdk import add_ai_sdk_routes
 from relay.routes.anthropic import add_anthropic_routes
@@ -43,7 +43,6 @@ def make_app(services: Services) -> web.Application:
     app[ERROR_SHAPES] = {}
     add_cors(app, services.settings)
     app.on_response_prepare.append(_close_when_draining)
-    app.on_response_prepare.append(_limit_sending)
     add_stream_routes(app)
     add_event_routes(app)
     add_anthropic_routes(app)
@@ -63,19 +62,6 @@ async def _count(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Have a drain wait for the answer: once the server closes, aiohttp reads no body to its end any more."""
     with request.app[SERVICES].connections.answering:
         return await handler(request)
-
-
-async def _limit_sending(request: web.Request, _response: web.StreamResponse) -> None:
-    """Have the kernel cut a client that takes nothing; aiohttp would wait for ever with what is left to send.
-
-    After twice ``send_timeout_s``: SSE answers keep that time themselves, and count whom they let go. Where there is no
-    such option, as on macOS, only they have a limit.
-    """
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    connection = request.get_extra_info("socket")
-    if option is not None and connection is not None and connection.family != socket.AF_UNIX:
-        limit_ms = round(request.app[SERVICES].settings.send_timeout_s * 2000)
-        connection.setsockopt(socket.IPPROTO_TCP, option, limit_ms)
 
 
 async def _close_when_draining(request: web.Request, response: web.StreamResponse) -> None:
@@ -129,6 +115,7 @@ class Relay:
             await self.stop()
             message = f"port {port} on {self.settings.host} cannot be listened on: {error.strerror}"
             raise ConfigurationError(message) from None
+        limit_sending(site, self.settings.send_timeout_s)
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         log.info("relay.listening", url=self.url, loopback_only=not self.settings.api_keys)

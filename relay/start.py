@@ -76,10 +76,10 @@ class Starter:
             message = f"model {name!r} is served by provider {model.provider!r}, not {request.provider!r}"
             raise UnknownModelError(message)
         refuse_unsupported(model, request)
-        body = request.model_dump_json(exclude_unset=True)
-        body_hash = hashlib.sha256(body.encode()).hexdigest()
+        body = request.model_dump_json(exclude_unset=True).encode()
+        body_hash = hashlib.sha256(body).hexdigest()
         applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash, round(time.time() * 1000))
-        record = self._record(applicant, request, name, model)
+        record = self._record(applicant, request, body, (name, model))
         admitted, made = await self._begin(applicant, record, keep, followed=followed)
         _refuse(applicant, admitted)
         attached = admitted.status == "repeated"
@@ -125,8 +125,9 @@ class Starter:
             raise UnknownModelError(message)
         return name, model
 
-    def _record(self, applicant: Applicant, request: StreamRequest, name: str, model: Model) -> Record:
-        """Return the record of a new stream."""
+    def _record(self, applicant: Applicant, request: StreamRequest, body: bytes, named: tuple[str, Model]) -> Record:
+        """Return the record of a new stream, whose request is ``body`` as JSON."""
+        name, model = named
         asked = request.max_tokens or min(self._settings.max_tokens_default, model.max_tokens)
         when = request.when_abandoned
         limits: dict[str, float | None] = {"continue": None, "cancel": self._settings.abandon_grace_s}
@@ -137,7 +138,7 @@ class Starter:
             created_ms=applicant.created_ms,
             max_tokens=min(asked, model.max_tokens, self._settings.max_tokens_cap),
             metadata=request.metadata,
-            request=request.model_dump_json(exclude_none=True).encode(),
+            request=body,
             when_abandoned_s=when.cancel_after_s if isinstance(when, CancelAfter) else limits[when],
             idempotency=applicant.remembered,
             body_hash=applicant.body_hash if applicant.remembered else "",

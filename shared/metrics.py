@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from shared.tally import Tally
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 # Relay
@@ -40,7 +42,7 @@ PROCESS_RESTARTS = Counter("tailrace_process_restarts_total", "Ends of a process
 STREAMS = Gauge("tailrace_streams_active", "Streams this worker holds, by state.", ["state"])
 STREAMS_ENDED = Counter("tailrace_streams_ended_total", "Streams ended, by status.", ["status"])
 TOKENS = Counter("tailrace_output_tokens_total", "Output tokens as the providers count them.")
-TOKEN_GAP = Histogram("tailrace_token_gap_seconds", "Time between two reads of one provider stream.", buckets=_SECONDS)
+TOKEN_GAP = Tally("tailrace_token_gap_seconds", "Time between two reads of one provider stream.", buckets=_SECONDS)
 QUEUE_WAIT = Histogram("tailrace_queue_wait_seconds", "Request to attempt, first attempts only.", buckets=_SECONDS)
 PROVIDER_ERRORS = Counter("tailrace_provider_errors_total", "Failed provider calls.", ["kind"])
 PROVIDER_CALLS = Counter("tailrace_provider_calls_total", "Provider calls.", ["provider"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -95,7 +94,3 @@ class Record:
             ended_ms=int(text.get("ended_ms", 0)),
             link_key=text.get("link_key", b"").decode(),
         )
-
-    def request_json(self) -> dict[str, Any]:
-        """Return the request as the client made it. Raises ``msgspec.DecodeError`` once it has been erased."""
-        return _json.decode(self.request, type=dict[str, Any])

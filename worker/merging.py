@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from shared.events import DeltaEvent, Event
 
 
 def merged(events: Sequence[Event]) -> list[Event]:
     """Return the events with each run of one block's text, or of one tool call's arguments, as one delta."""
+    if (texts := _texts(events)) is not None:
+        return [DeltaEvent(cast(DeltaEvent, events[0]).block, text="".join(texts))]
     told: list[Event] = []
     run: list[DeltaEvent] = []
     for event in events:
@@ -22,6 +25,18 @@ def merged(events: Sequence[Event]) -> list[Event]:
             run = []
         run.append(event)
     return told + _joined(run)
+
+
+def _texts(events: Sequence[Event]) -> list[str] | None:
+    """Return the texts of events that are all text of one block, as nearly all are; of others None."""
+    texts: list[str] = []
+    block = -1
+    for event in events:
+        if type(event) is not DeltaEvent or event.text is None or (texts and event.block != block):
+            return None
+        block = event.block
+        texts.append(event.text)
+    return texts or None
 
 
 def _joined(run: Sequence[DeltaEvent]) -> list[Event]:

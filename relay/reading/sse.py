@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Mapping
 
@@ -38,8 +37,12 @@ _SLICE_BYTES = 4096
 """What is written at once; a client that has stopped reading leaves one such slice in the transport."""
 _MOST_SLICE_BYTES = 65_536
 """The same for one that has just taken half as much at once: mostly all that there is to write."""
-_KERNEL_BYTES = 16_384
-"""What the kernel takes beyond what it can send."""
+
+
+class _Answer(web.StreamResponse):
+    """An answer whose head goes out with the first write, which is made at once."""
+
+    _send_headers_immediately = False
 
 
 class SseWriter:
@@ -62,7 +65,7 @@ class SseWriter:
         """Prepare an answer in ``voice``, with ``headers`` beside those of every SSE answer."""
         self._request = request
         self._settings = settings
-        self._response = web.StreamResponse(headers={**SSE_HEADERS, **headers})
+        self._response = _Answer(headers={**SSE_HEADERS, **headers})
         self._voice = voice
         self._subscription: Subscription
         self._writer: StreamWriter
@@ -203,13 +206,6 @@ class SseWriter:
 
 
 def hold_little(request: web.Request) -> None:
-    """Have the connection hold as little as it can for a client that does not read.
-
-    Nothing here: whoever writes waits until the kernel has all of it. And in the kernel no more than a little that has
-    not been sent, where there are megabytes by default, which would be old news once the client reads on.
-    """
+    """Have nothing held here for a client that does not read: whoever writes waits until the kernel has all of it."""
     if request.transport is not None:
         request.transport.set_write_buffer_limits(high=0)
-    connection = request.get_extra_info("socket")
-    if connection is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_BYTES)
