@@ -116,13 +116,12 @@ class Admission:
 
     async def release(self, stream_id: str, record: Record) -> None:
         """Take an ended stream out of the book; its idempotency key now lives as long as its log. Idempotent."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.zrem(keys.LEASES, stream_id)
-        pipe.hdel(keys.APPLICANTS, stream_id)
-        pipe.zrem(keys.tenant_active(record.tenant), stream_id)
-        if record.idempotency:
-            pipe.pexpire(record.idempotency, self._ended_ms)
-        await pipe.execute()
+        await run_script(self._redis, *self.releasing(stream_id, record))
+
+    def releasing(self, stream_id: str, record: Record) -> Call:
+        """Return the call that does it."""
+        names = (keys.LEASES, keys.APPLICANTS, keys.tenant_active(record.tenant), record.idempotency)
+        return Call("release", names if record.idempotency else names[:3], (stream_id, self._ended_ms))
 
     async def withdraw(self, stream_id: str) -> None:
         """Take a stream that was admitted and never made out of the book. Idempotent."""

@@ -45,6 +45,8 @@ class Append(NamedTuple):
     blob: bytes
     end_status: EndStatus | None = None
     """Set when the entry holds the end event."""
+    release: Call | None = None
+    """Taken with such an entry, once it is in the log. Not on a cluster."""
 
 
 class Place(NamedTuple):
@@ -97,20 +99,25 @@ class StreamLog:
         if isinstance(self._redis, Cluster):
             return await self._append_each(appends)
         names: list[str | bytes] = []
-        arguments: list[Argument] = [self._publish, self._running_ms, *self._ended_ttls_ms]
-        for stream_id, token, attempt, entry_id, blob, end_status in appends:
+        arguments: list[Argument] = [self._publish, self._running_ms, *self._ended_ttls_ms, len(appends)]
+        releases = [one.release for one in appends if one.release is not None]
+        for stream_id, token, attempt, entry_id, blob, end_status, release in appends:
             names += keys.names(stream_id)
-            arguments += (token, attempt, b"%d-%d" % entry_id, blob, end_status or b"")
+            size = 0 if release is None else len(release.keys)
+            arguments += (token, attempt, b"%d-%d" % entry_id, blob, end_status or b"", size)
+        for one in releases:
+            names += one.keys
+            arguments += one.arguments
         answers = await run_script(self._redis, "append", names, arguments)
         return [appended(answer) for answer in answers]
 
     async def _append_each(self, appends: Sequence[Append]) -> list[Appended]:
         """Append with a script an entry: what one script touches must be on one server of the cluster."""
-        first: tuple[Argument, ...] = (self._publish, self._running_ms, *self._ended_ttls_ms)
+        first: tuple[Argument, ...] = (self._publish, self._running_ms, *self._ended_ttls_ms, 1)
         calls: list[tuple[Sequence[str], Sequence[Argument]]] = []
-        for stream_id, token, attempt, entry_id, blob, end_status in appends:
+        for stream_id, token, attempt, entry_id, blob, end_status, _ in appends:
             names = (keys.record(stream_id), keys.log(stream_id))
-            more = (token, attempt, str(entry_id), blob, end_status or b"", keys.live(stream_id))
+            more = (token, attempt, str(entry_id), blob, end_status or b"", 0, keys.live(stream_id))
             calls.append((names, first + more))
         answers = await run_script_each(self._redis, "append_one", calls)
         return [appended(answer if isinstance(answer, RedisError) else answer[0]) for answer in answers]

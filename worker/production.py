@@ -80,6 +80,8 @@ class Production:
         """Run attempts until one settles the stream."""
         while True:
             self.writer.on_signal = self.interrupt
+            if self._parts.one_redis and not self.record.kept:
+                self.writer.release = self._parts.admission.releasing(self.stream_id, self.record)
             self.writer.adopt(self._grant.log or await self._outlast(lambda: whole_log(self._parts, self.stream_id)))
             answer = folded(self.writer.entries)
             self._usage = dict(answer.usage_by_step)

@@ -11,6 +11,7 @@ from shared.entry import Entry, blob_of_lines
 from shared.events import DeltaEvent, EndEvent, EndStatus, Event, encode_event
 from shared.offset import MAX_EVENTS_PER_ENTRY, NO_ENTRY, EntryId
 from shared.record import Record
+from shared.scripts import Call
 from shared.stream_log import Append, Appended
 from worker.entries import Entries
 
@@ -49,6 +50,8 @@ class StreamWriter:
         """When the log last answered, on the monotonic clock."""
         self.lost: str | None = None
         self.ended = False
+        self.release: Call | None = None
+        """What takes the stream out of the book, where it can be taken with the end."""
         self.delay_s = 0.0
         """How long deltas may be held back to be written together, as the request allowed."""
         self.held = False
@@ -139,7 +142,7 @@ class StreamWriter:
         stream_id, token, attempt = self.stream_id, self.record.token, self.attempt
         appends = [Append(stream_id, token, attempt, *entry) for entry in self.entries.since(self._next, most)]
         if self._end_status is not None and self._next + len(appends) == len(self.entries) and not self._gathered:
-            appends[-1] = appends[-1]._replace(end_status=self._end_status)
+            appends[-1] = appends[-1]._replace(end_status=self._end_status, release=self.release)
         return appends
 
     def _freeze(self, now_ms: int) -> None:

@@ -146,7 +146,8 @@ class Supervisor:
         if production.writer.ended:
             linger_until_s = time.monotonic() + self._parts.settings.linger_s
             self.lingering[grant.stream_id] = (production.writer, linger_until_s)
-            await self._release(production)
+            if production.writer.release is None:
+                await self._release(production)
 
     async def _release(self, production: Production) -> None:
         """Take the ended stream out of the book; if Redis is away, its lease brings somebody who does."""

@@ -1,39 +1,28 @@
--- Append one entry to each of several streams; an error stops that stream alone.
--- KEYS: record, log, channel of each stream
--- ARGV: PUBLISH or SPUBLISH, the time to live of a running stream's log, of an ended one's, and of its record, in ms,
---       then per stream: token and attempt of the writer, id and blob of the entry, end status ('' unless it ends)
+-- Append one entry to each of several streams; an error stops that stream alone. One that ends may be released with it.
+-- KEYS: record, log, channel of each stream, then those of each release
+-- ARGV: those of append_entry, how many streams, then per stream: token and attempt of the writer, id and blob of the
+--       entry, end status ('' unless it ends), how many keys its release has (0: there is none); then each release's own
 -- Returns one status a stream: "done", "done cancel", "fenced", "closed", "gone", "tail ID" or "error TEXT".
 local function append(record, log, channel, token, attempt, id, blob, status)
-  local state = redis.call('HMGET', record, 'token', 'ended_ms', 'cancel', 'attempt')
-  -- A record of an earlier attempt is one that Redis took back: it lost the claim, and nobody has claimed since.
-  if not state[4] or tonumber(state[4]) < tonumber(attempt) then return 'gone' end
-  if state[1] ~= token then return 'fenced' end
-  local seq, length = tonumber(string.match(id, '%d+$')), redis.call('XLEN', log)
-  if length >= seq then
-    local same = redis.call('XRANGE', log, id, id)[1]
-    if same and same[2][2] == blob then return state[3] and 'done cancel' or 'done' end
-  end
-  if state[2] then return 'closed' end
-  if length ~= seq - 1 then
-    local last = redis.call('XREVRANGE', log, '+', '-', 'COUNT', 1)[1]
-    return 'tail ' .. (last and last[1] or '0-0')
-  end
-  redis.call('XADD', log, id, 'd', blob)
-  if status ~= '' then
-    redis.call('HSET', record, 'status', status, 'ended_ms', string.match(blob, '^%d+ (%d+)'))
-    redis.call('HDEL', record, 'request')
-    redis.call('PEXPIRE', record, tonumber(ARGV[4]))
-    redis.call('PEXPIRE', log, tonumber(ARGV[3]))
-  elseif seq == 1 then redis.call('PEXPIRE', log, tonumber(ARGV[2])) end
-  redis.call(ARGV[1], channel, id .. '\n' .. blob)
-  return state[3] and 'done cancel' or 'done'
+-- include append_entry
 end
-local answers = {}
-for i = 1, #KEYS / 3 do
-  local ok, answer = pcall(append, KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], unpack(ARGV, 5 * i, 5 * i + 4))
+local function release(KEYS, ARGV)
+-- include release
+end
+local answers, streams = {}, tonumber(ARGV[5])
+local key, argument = 3 * streams, 5 + 6 * streams
+for i = 1, streams do
+  local ok, answer = pcall(append, KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i], unpack(ARGV, 6 * i, 6 * i + 4))
   local failure = not ok and (type(answer) == 'table' and answer.err or tostring(answer))
   -- A demoted primary refuses all of them, and its connection must go: as an error, so that the client sees it.
   if failure and string.find(failure, 'READONLY') then return redis.error_reply('READONLY ' .. failure) end
   answers[i] = failure and 'error ' .. failure or answer
+  local more = tonumber(ARGV[6 * i + 5])
+  if more > 0 then
+    if string.find(answers[i], '^done') then
+      release({unpack(KEYS, key + 1, key + more)}, {unpack(ARGV, argument + 1, argument + 2)})
+    end
+    key, argument = key + more, argument + 2
+  end
 end
 return answers

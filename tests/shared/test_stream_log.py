@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.admission import Admission
 from shared.claims import Claim, Claimed
 from shared.entry import Entry, encode_blob
 from shared.events import AttemptEvent, DeltaEvent, EndEvent, StartEvent
@@ -66,6 +67,49 @@ async def one(stream_log: StreamLog, append: Append) -> Appended:
 async def ids(stream_log: StreamLog, stream_id: str) -> list[str]:
     """Return the ids in the log."""
     return [str(entry.id) for entry in await stream_log.read(stream_id, NO_ENTRY, 1000)]
+
+
+@pytest.mark.parametrize("idempotency", ["", "tr:idempotency:acme:k"])
+async def test_an_end_takes_its_stream_out_of_the_book(stream_log: StreamLog, redis: Redis, idempotency: str) -> None:
+    """With the entry and not without it, of the stream that ends and of no other, also where it is sent again."""
+    book = Admission(redis, SETTINGS)
+    record = replace(RECORD, idempotency=idempotency)
+    running, ending = [await started(stream_log) for _ in range(2)]
+    for stream_id in (running, ending):
+        await claimed(stream_log, stream_id)
+        await enter(redis, stream_id, idempotency)
+    end = the_end(ending, 1, 3)._replace(release=book.releasing(ending, record))
+    beside = [words(running, 1, 3), end, words(running, 1, 4)]
+    early = await stream_log.append([end._replace(id=EntryId(1, 4)), words(running, 1, 5)])
+    assert [outcome.status for outcome in early] == ["tail", "tail"]
+    assert await in_book(redis) == {running, ending}
+    assert {outcome.status for outcome in await stream_log.append(beside)} == {"done"}
+    assert await in_book(redis) == {running}
+    await enter(redis, ending, idempotency)
+    assert {outcome.status for outcome in await stream_log.append(beside)} == {"done"}
+    assert await in_book(redis) == {running}
+    if idempotency:
+        assert 0 < await redis.pttl(idempotency) <= 60_000
+
+
+async def enter(redis: Redis, stream_id: str, idempotency: str) -> None:
+    """Put a stream into the book."""
+    await redis.zadd(keys.LEASES, {stream_id: 1})
+    await redis.execute_command("HSET", keys.APPLICANTS, stream_id, "acme")
+    await redis.zadd(keys.tenant_active("acme"), {stream_id: 1})
+    for key in (keys.LEASES, keys.APPLICANTS, keys.tenant_active("acme")):
+        await redis.pexpire(key, 600_000)
+    if idempotency:
+        await redis.set(idempotency, stream_id, px=600_000)
+
+
+async def in_book(redis: Redis) -> set[str]:
+    """Return the streams of which all that a book has is there. Fails where only part of it is."""
+    parts = [await redis.zrange(keys.LEASES, 0, -1), await redis.execute_command("HKEYS", keys.APPLICANTS)]
+    parts.append(await redis.zrange(keys.tenant_active("acme"), 0, -1))
+    found = [{name.decode() for name in part} for part in parts]
+    assert found[0] == found[1] == found[2]
+    return found[0]
 
 
 async def test_rule_1_appends_are_contiguous_and_published_with_their_id(stream_log: StreamLog, redis: Redis) -> None:
