@@ -27,9 +27,12 @@ class Leases:
         self._ttl_ms = round(settings.running_ttl_s * 1000)
         self._clock_ahead_ms = -math.inf
         """How far Redis's time is ahead of our monotonic clock, or less."""
+        self.known_run = ""
+        """The run of the server that is known: in another one nothing is taken. Empty: in any."""
         self.nobody_has_any = False
         """Whether the last ``take_expired`` found the whole system without a stream."""
-        self._renewed_s = time.monotonic()
+        self.renewed_s = time.monotonic()
+        """When the last ``renew_all`` was answered, on the monotonic clock."""
         self._silent_until_s = 0.0
 
     async def renew(self, stream_ids: Sequence[str]) -> None:
@@ -45,23 +48,24 @@ class Leases:
         """Extend the leases of all streams of this worker: the heartbeat that ``silent_since`` looks at."""
         await self.renew(stream_ids)
         now_s = time.monotonic()
-        if now_s - self._renewed_s > self._lease_s:
+        if now_s - self.renewed_s > self._lease_s:
             self._silent_until_s = now_s
-        self._renewed_s = now_s
+        self.renewed_s = now_s
 
     def silent_since(self, since_s: float) -> bool:
         """Tell whether after ``since_s`` (monotonic) a lease could run out between two heartbeats, or has by now."""
-        return self._silent_until_s > since_s or time.monotonic() - self._renewed_s > self._lease_s
+        return self._silent_until_s > since_s or time.monotonic() - self.renewed_s > self._lease_s
 
     async def take_expired(self, most: int) -> list[tuple[str, TakenReason]]:
         """Take up to ``most`` streams nobody holds, each for one lease, so that one worker at a time tries.
 
-        None when Redis gets to it late: it has stood still, and those who are alive have not been able to renew. The
-        first call takes nothing either, since it is what tells Redis's time. Raises ``RedisError`` wherever a renewal
-        is refused, also where there is nothing to take, or 0 were asked for.
+        None when Redis gets to it late: it has stood still, and those who are alive have not been able to renew. Nor
+        after a restart that is not known yet, by which Redis may have lost what was renewed. The first call takes
+        nothing either, since it is what tells Redis's time. Raises ``RedisError`` wherever a renewal is refused, also
+        where there is nothing to take, or 0 were asked for.
         """
         until_ms = round(max(time.monotonic() * 1000 + self._clock_ahead_ms + self._lease_ms / 4, 0))
-        arguments = (self._lease_ms, self._ttl_ms, most, until_ms)
+        arguments = (self._lease_ms, self._ttl_ms, most, until_ms, self.known_run)
         now_ms, *found = await run_script(self._redis, "take_expired", (keys.LEASES,), arguments)
         self._clock_ahead_ms = now_ms - time.monotonic() * 1000
         self.nobody_has_any = found == [b"none"]

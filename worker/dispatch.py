@@ -38,6 +38,8 @@ LONGEST_BACKOFF_S = 1.0
 SHORTEST_WAIT_S = 0.01
 _RIPE_MS = 100
 """How long a job has been due when a poll takes it: before, its wake waits, or who was woken claims its stream."""
+_CLAIMING_MS = 10
+"""The same for a worker that was full: before, who was woken for it is most likely at it."""
 _JOB_ID = re.compile(r"[a-z2-7]{26}:[0-9]{1,8}")
 _FIRST_JOB_ID = re.compile(rb"[a-z2-7]{26}:1")
 
@@ -156,15 +158,16 @@ class Dispatcher:
         """Look at the queue if it is time to, else wait for a wake, or for room."""
         wait_s = self._poll_at - asyncio.get_running_loop().time()
         if wait_s <= 0:
+            ripe_ms = _RIPE_MS if self._poll_at else 0
             self._poll_at = asyncio.get_running_loop().time() + self._poll_s
-            await self._start(MOST_STARTING, _RIPE_MS)
+            await self._start(MOST_STARTING, ripe_ms)
             await self._worker.heart_beat()
         elif self._free() > 0:
             await self._start_woken(max(min(wait_s, self._block_s), SHORTEST_WAIT_S))
         else:
             self._nudged.clear()
             if await _set_within(self._nudged, wait_s):
-                await self._start(MOST_STARTING)
+                await self._start(MOST_STARTING, _CLAIMING_MS)
 
     async def _start_woken(self, wait_s: float) -> None:
         """Wait for a wake and start the jobs that the wakes name: the rest are for the others who wait."""
@@ -229,7 +232,7 @@ class Dispatcher:
 
         That saves two round trips before the first token. Whether arq can then run the job, and whether it is ours,
         makes no difference to the stream: what the claim says is right. With ``job_end`` arq has no part in it, unless
-        the claim fails: then the next look at the queue finds the job.
+        no claim is made: then the next look at the queue finds the job.
         """
         known = job_id in self._begun or self._worker.runs(job_id)
         if _JOB_ID.fullmatch(job_id) and not self._cancelled and not known:
@@ -253,14 +256,15 @@ class Dispatcher:
                 begun.cancel()
 
     def _forget(self, begun: asyncio.Task[bool]) -> None:
-        """Drop what became of it: if it has failed, its job is tried again, and at last its lease runs out.
+        """Drop what became of it: if it has failed, its job is tried again, or else its lease runs out.
 
         It has counted as a slot meanwhile, which may have been the last.
         """
         self._orphans.discard(begun)
         self.nudge()
-        if not begun.cancelled():
-            begun.exception()
+        error = None if begun.cancelled() else begun.exception()
+        if error is not None and not isinstance(error, (RedisError, OSError, UnavailableError)):
+            log.error("dispatch.defect", task=begun.get_name(), exc_info=error)
 
     async def _produce(self, ctx: dict[Any, Any], *data: object) -> None:
         """Run one job. Raises arq's ``Retry`` when Redis failed ``accept`` and tries are left."""

@@ -100,7 +100,9 @@ class Keeper:
     async def _renew(self) -> None:
         """Keep others away from the streams that run here."""
         began_s = time.monotonic()
-        await self._parts.leases.renew_all(list(self._supervisor.running))
+        renewed = list(self._supervisor.running)
+        await self._parts.leases.renew_all(renewed)
+        await self._supervisor.release_ended(renewed)
         await self._note_server()
         self._note_delay(began_s)
         self._renewed_s = time.monotonic()
@@ -153,6 +155,7 @@ class Keeper:
         if server_run == self._server_run:
             return
         self._patient_until_s = time.monotonic() + self._parts.settings.lease_s
+        self._parts.leases.known_run = server_run
         if self._server_run:
             log.warning("worker.redis_restarted")
             await self._restore_book()

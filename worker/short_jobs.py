@@ -31,6 +31,9 @@ _REST_S = 0.03
 """How long a job waits before arq's own steps, which are two transactions: its stream has been asked for already, and
 the provider's call and the first token are not to wait for them."""
 
+_NO_MORE = "job %s expired"
+"""How arq says that a job's data is gone."""
+
 log = structlog.get_logger()
 
 
@@ -121,7 +124,12 @@ def quieten_arq() -> None:
 
 
 def _explained(record: logging.LogRecord) -> bool:
-    """Keep the line about data that is no job, without the traceback: the sentence says it all."""
+    """Keep the line about data that is no job, without the traceback: the sentence says it all.
+
+    And no line for a job that is no more: somebody's claim has ended it since it was found.
+    """
+    if record.msg == _NO_MORE:
+        return False
     if record.exc_info and isinstance(record.exc_info[1], SerializationError):
         record.exc_info = None
     return True

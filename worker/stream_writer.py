@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -52,6 +53,8 @@ class StreamWriter:
         self.ended = False
         self.release: Call | None = None
         """What takes the stream out of the book, where it can be taken with the end."""
+        self.end_sent_s = math.inf
+        """When the end was first sent, on the monotonic clock."""
         self.delay_s = 0.0
         """How long deltas may be held back to be written together, as the request allowed."""
         self.held = False
@@ -143,6 +146,7 @@ class StreamWriter:
         appends = [Append(stream_id, token, attempt, *entry) for entry in self.entries.since(self._next, most)]
         if self._end_status is not None and self._next + len(appends) == len(self.entries) and not self._gathered:
             appends[-1] = appends[-1]._replace(end_status=self._end_status, release=self.release)
+            self.end_sent_s = min(self.end_sent_s, time.monotonic())
         return appends
 
     def _freeze(self, now_ms: int) -> None:

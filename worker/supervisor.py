@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from redis.exceptions import RedisError
@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from shared.events import AttemptReason
 from shared.jobs import NO_JOB
 from shared.metrics import STREAMS
+from shared.record import Record
 from shared.scripts import Call
 from shared.tasks import end_tasks
 from worker.claiming import Grant, claim, release
@@ -146,12 +147,19 @@ class Supervisor:
         if production.writer.ended:
             linger_until_s = time.monotonic() + self._parts.settings.linger_s
             self.lingering[grant.stream_id] = (production.writer, linger_until_s)
-            if production.writer.release is None:
-                await self._release(production)
+            # A renewal since then may have put its lease back; one that is under way, ``release_ended`` looks after.
+            if production.writer.release is None or self._parts.leases.renewed_s >= production.writer.end_sent_s:
+                await self._release(production.stream_id, production.record)
 
-    async def _release(self, production: Production) -> None:
+    async def release_ended(self, stream_ids: Sequence[str]) -> None:
+        """Take streams whose leases have just been renewed out of the book again, where they have ended meanwhile."""
+        for stream_id in stream_ids:
+            if stream_id in self.lingering and stream_id not in self.running:
+                await self._release(stream_id, self.lingering[stream_id][0].record)
+
+    async def _release(self, stream_id: str, record: Record) -> None:
         """Take the ended stream out of the book; if Redis is away, its lease brings somebody who does."""
         try:
-            await release(self._parts, production.stream_id, production.record)
+            await release(self._parts, stream_id, record)
         except (RedisError, OSError) as error:
-            log.info("stream.not_released", stream=production.stream_id, error=type(error).__name__)
+            log.info("stream.not_released", stream=stream_id, error=type(error).__name__)

@@ -18,7 +18,8 @@ class Taking(Protocol):
     async def accept(self, stream_id: str, attempt: int, job_end: Call = NO_JOB) -> bool:
         """Claim the stream for the attempt and start it in tasks of its own: true if it runs now. Idempotent.
 
-        Whatever the claim is answered ends the job, where it can be in the same step. What fails does not.
+        Whatever the claim is answered ends the job, where it can be in the same step. What fails after that is found
+        by the stream's lease.
         """
 
     def room(self) -> int:

@@ -154,6 +154,17 @@ async def test_a_look_for_expired_leases_that_redis_answers_late_takes_none(redi
         assert await leases.take_expired(10) == [(stream_id, "lease_expired")]
 
 
+async def test_a_look_for_expired_leases_in_a_run_of_redis_that_is_not_known_takes_none(redis: Redis) -> None:
+    """It comes right after a restart, by which Redis may have lost what was renewed in its last second."""
+    leases = Leases(redis, settings("redis://unused", lease_s=0.1))
+    await leases.take_expired(10)
+    await leases.offer([stream_id := new_stream_id()])
+    leases.known_run = "0" * 40
+    assert await leases.take_expired(10) == []
+    leases.known_run = (await redis.info("server"))["run_id"]
+    assert await leases.take_expired(10) == [(stream_id, "lease_expired")]
+
+
 async def test_nobody_is_taken_over_right_after_redis_has_stalled(redis_server: StartRedis) -> None:
     """Redis stands still for longer than a lease and loses no connection: all get a full lease to show they live."""
     server = redis_server()

@@ -292,6 +292,7 @@ async def test_jobs_being_started_count_against_the_slots(
     slots = ClaimingSlots(4) if ends_jobs else Slots(4)
     slots.may_answer.clear()
     async with dispatching(redis_url, slots, poll_s=0.02):
+        await idle_in_blmpop(redis)
         await enqueue(queue, 9)
         await eventually(lambda: len(slots.asked) == 4)
         await commands_per_s(redis, polls=0)

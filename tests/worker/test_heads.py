@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -15,7 +17,7 @@ from aiohttp.test_utils import TestServer
 
 from worker.providers.body import Body, sdk_body
 from worker.providers.heads import Heads
-from worker.providers.transport import Transport
+from worker.providers.transport import Exchange, Transport
 
 BODY = {"say": "é"}
 
@@ -34,12 +36,14 @@ class Place:
         self.sdk_headers = {"x-key": "k"}
         self.status = 200
         self.encoding = "identity"
+        self.cookie = ""
 
     async def serve(self, request: web.Request) -> web.Response:
         """Answer one call."""
         self.seen.append((dict(request.headers), await request.read()))
         body = gzip.compress(b"ok") if self.encoding == "gzip" else b"ok"
-        return web.Response(body=body, status=self.status, headers={"content-encoding": self.encoding})
+        headers = {"content-encoding": self.encoding} | ({"set-cookie": self.cookie} if self.cookie else {})
+        return web.Response(body=body, status=self.status, headers=headers)
 
     def point_to(self, url: str) -> None:
         """Make the clients of the server, which is at ``url`` now."""
@@ -119,6 +123,32 @@ async def test_a_refusal_is_told_by_the_sdk_of_the_call_that_was_sent(place: Pla
     place.status, place.sdk_headers = 200, {"x-key": "another"}
     await place.call()
     assert place.seen[-1][0]["x-key"] == "another"
+
+
+async def test_calls_that_are_refused_together_are_each_told_so(place: Place) -> None:
+    """As by a provider that is overloaded."""
+    for _ in range(3):
+        await place.call()
+    place.status = 429
+    told = await asyncio.gather(*(place.call() for _ in range(5)), return_exceptions=True)
+    assert [type(one) for one in told] == [httpx2.HTTPStatusError] * 5
+    assert len(place.seen) == 8
+
+
+async def test_what_was_sent_is_not_held_by_the_connection(place: Place) -> None:
+    """A transport keeps the context in which it was made."""
+    await place.call()
+    assert not [one for one in gc.get_objects() if isinstance(one, Exchange) and one.sent[1]]
+
+
+async def test_a_cookie_is_sent_back(place: Place) -> None:
+    """By every call, also to a server that is named by its address: a balancer may go by it."""
+    place.cookie = "node=1"
+    for number in range(5):
+        if number == 3:
+            place.cookie = "node=2"
+        await place.call()
+    assert [headers.get("Cookie") for headers, _ in place.seen] == [None, *["node=1"] * 3, "node=2"]
 
 
 async def test_an_answer_that_is_compressed_all_the_same_is_read_by_the_sdk(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -111,3 +112,29 @@ async def test_streams_whose_server_is_away_too_long_are_given_up_and_no_others(
         for stream_id in scene.on_hung(hung=False):
             assert (await scene.system.record(stream_id)).attempts == 1
     await eventually(cluster.settled, 10)
+
+
+async def test_a_renewal_brings_no_stream_back_that_has_ended_meanwhile(redis: AsyncRedis, redis_url: str) -> None:
+    """Its end has taken it out of the book; a lease that is put back would count it as active until it runs out."""
+    settings = Settings(redis_url=redis_url, lease_s=10, detached_s=30, sim=True)
+    system = System(redis, settings)
+    async with working(settings) as worker:
+        ended = asyncio.Event()
+
+        async def renew() -> None:
+            while not ended.is_set():
+                await worker._keeper._renew()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(renew())
+            for _ in range(5):
+                ids = [await system.start(tokens=2) for _ in range(40)]
+                for stream_id in ids:
+                    await system.ended(stream_id, 20)
+            await eventually(lambda: not worker.supervisor.running)
+            ended.set()
+
+        async def none_left() -> bool:
+            return not await redis.zcard(keys.LEASES)
+
+        await eventually(none_left, 2)

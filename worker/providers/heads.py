@@ -45,23 +45,24 @@ class Heads:
             stack.callback(answer.close)
             if _is_plain(answer):
                 return body_of(answer)
-            del self._known[kind]
+            if self._known.get(kind) is head:  # others may have been refused in the meantime
+                del self._known[kind]
             exchange.given = answer
         token = EXCHANGE.set(exchange)
         try:
             answered = await by_sdk()
         finally:
             EXCHANGE.reset(token)
-        self._note(kind, exchange, body)
+            said, sent = exchange.take_sent()
+        if said is not None and json.loads(sent) == body:
+            self._note(kind, said)
         return answered
 
-    def _note(self, kind: Hashable, exchange: Exchange, body: dict[str, Any]) -> None:
-        """Take in what the SDK has sent: its head is known if it was the same the time before."""
-        if exchange.head is None or json.loads(exchange.data) != body:
-            return
-        if self._said_once.get(kind) == exchange.head:
-            self._keep(self._known, kind, exchange.head)
-        self._keep(self._said_once, kind, exchange.head)
+    def _note(self, kind: Hashable, head: Head) -> None:
+        """Take in a head that the SDK has sent: it is known if it was the same the time before."""
+        if self._said_once.get(kind) == head:
+            self._keep(self._known, kind, head)
+        self._keep(self._said_once, kind, head)
 
     def _keep(self, heads: dict[Hashable, Head], kind: Hashable, head: Head) -> None:
         """Keep a head, in place of all others where there are too many."""

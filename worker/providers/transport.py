@@ -40,8 +40,6 @@ _KEEP_PLAIN_S = 0.25
 _REST_PLAIN_S = 0.005
 """How long one without TLS is left alone after an answer. llama.cpp promises to keep it, and closes after 0.2 ms."""
 _CLOSED = select.POLLIN | select.POLLRDHUP if hasattr(select, "POLLRDHUP") else select.POLLIN
-_OF_ONE_CALL = ("content-length", "cookie")
-"""Headers that are another call's no more: aiohttp says them itself, as they are for each."""
 
 
 class Head(NamedTuple):
@@ -58,14 +56,18 @@ class Exchange:
 
     given: aiohttp.ClientResponse | None = None
     """What the SDK is given as its answer, with nothing sent: the call has been sent already."""
-    head: Head | None = None
-    """What it has sent; likewise the next."""
-    data: bytes = b""
+    sent: tuple[Head | None, bytes] = (None, b"")
+    """What it has sent: a call's head and body."""
 
     def take_given(self) -> aiohttp.ClientResponse | None:
         """Return what is given, once."""
         given, self.given = self.given, None
         return given
+
+    def take_sent(self) -> tuple[Head | None, bytes]:
+        """Return what was sent, and hold it no longer: a connection that was made for it holds this for its life."""
+        sent, self.sent = self.sent, (None, b"")
+        return sent
 
 
 EXCHANGE: ContextVar[Exchange] = ContextVar("exchange")
@@ -92,10 +94,12 @@ class Transport(httpx2.AsyncBaseTransport):
         """Send, and return the answer's head; its body is read as it comes. Cancelling it closes the connection."""
         exchange = EXCHANGE.get(None) or Exchange()
         if (answer := exchange.take_given()) is None:
-            headers = {name: value for name, value in request.headers.items() if name not in _OF_ONE_CALL}
-            exchange.head = Head(request.method, str(request.url), headers | self._headers)
-            exchange.data = await request.aread()
-            answer = await self.send(exchange.head, exchange.data)
+            headers = {**request.headers, **self._headers}
+            headers.pop("content-length", None)  # which aiohttp says itself, as it is for each call
+            head = Head(request.method, str(request.url), headers)
+            data = await request.aread()
+            exchange.sent = (head, data)
+            answer = await self.send(head, data)
         extensions = {ANSWER: answer}
         return httpx2.Response(answer.status, headers=answer.raw_headers, stream=_Pieces(answer), extensions=extensions)
 
@@ -118,7 +122,12 @@ class Transport(httpx2.AsyncBaseTransport):
             connector = _Connector(rest_s, limit=self._calls, ssl=self._tls, keepalive_timeout=kept_s)
             # The other waits than for a connection are limited by Patience.
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=timeout,
+                auto_decompress=False,
+                cookie_jar=aiohttp.CookieJar(unsafe=True),  # also of a server that is named by its address
+            )
         return self._session
 
     async def aclose(self) -> None:
