@@ -273,9 +273,13 @@ async def _jobs_left(redis: Redis, count: int) -> bool:
 
 async def test_a_nudge_makes_a_full_worker_look_at_once(redis_url: str, redis: Redis, queue: JobQueue) -> None:
     """With polls out of the way: each time the supervisor says that a slot is free, one more stream takes it."""
-    slots = Slots(1)
+    slots, loop = Slots(1), asyncio.get_running_loop()
     async with dispatching(redis_url, slots, poll_s=NEVER_S) as dispatcher:
         await enqueue(queue, 4)
+        ripe_s = loop.time() + 0.02
+        await eventually(
+            lambda: loop.time() > ripe_s
+        )  # younger ones are left to their wakes, which are taken away here
         for place in range(1, 5):
             await eventually(lambda: bool(slots.running) and not dispatcher._worker.in_flight)
             assert len(slots.asked) == place
