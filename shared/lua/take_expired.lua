@@ -10,8 +10,9 @@ local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 -- Changes nothing, but is refused where a renewal is: by a full server, or one that is a replica for the time being.
 redis.call('ZADD', KEYS[1], 'XX', 0, '')
 if now_ms > tonumber(ARGV[4]) then return {now_ms} end
-if ARGV[5] ~= '' and not string.find(redis.call('INFO', 'server'), 'run_id:' .. ARGV[5], 1, true) then return {now_ms} end
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms, 'WITHSCORES', 'LIMIT', 0, tonumber(ARGV[3]))
+local known = #due == 0 or ARGV[5] == '' or string.find(redis.call('INFO', 'server'), 'run_id:' .. ARGV[5], 1, true)
+if not known then return {now_ms} end
 local taken = {now_ms}
 for i = 1, #due, 2 do
   redis.call('ZADD', KEYS[1], now_ms + tonumber(ARGV[1]), due[i])
