@@ -79,7 +79,7 @@ class Starter:
         body = request.model_dump_json(exclude_unset=True).encode()
         body_hash = hashlib.sha256(body).hexdigest()
         applicant = Applicant(new_stream_id(), tenant, idempotency_key, body_hash, round(time.time() * 1000))
-        record = self._record(applicant, request, body, (name, model))
+        record = self._record(applicant, request, body, name, model)
         admitted, made = await self._begin(applicant, record, keep, followed=followed)
         _refuse(applicant, admitted)
         attached = admitted.status == "repeated"
@@ -125,9 +125,8 @@ class Starter:
             raise UnknownModelError(message)
         return name, model
 
-    def _record(self, applicant: Applicant, request: StreamRequest, body: bytes, named: tuple[str, Model]) -> Record:
+    def _record(self, applicant: Applicant, request: StreamRequest, body: bytes, name: str, model: Model) -> Record:
         """Return the record of a new stream, whose request is ``body`` as JSON."""
-        name, model = named
         asked = request.max_tokens or min(self._settings.max_tokens_default, model.max_tokens)
         when = request.when_abandoned
         limits: dict[str, float | None] = {"continue": None, "cancel": self._settings.abandon_grace_s}

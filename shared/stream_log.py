@@ -100,10 +100,13 @@ class StreamLog:
             return await self._append_each(appends)
         names: list[str | bytes] = []
         arguments: list[Argument] = [self._publish, self._running_ms, *self._ended_ttls_ms, len(appends)]
-        releases = [one.release for one in appends if one.release is not None]
+        releases: list[Call] = []
         for stream_id, token, attempt, entry_id, blob, end_status, release in appends:
             names += keys.names(stream_id)
-            size = 0 if release is None else len(release.keys)
+            size = 0
+            if release is not None:
+                size = len(release.keys)
+                releases.append(release)
             arguments += (token, attempt, b"%d-%d" % entry_id, blob, end_status or b"", size)
         for one in releases:
             names += one.keys

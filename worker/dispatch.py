@@ -160,14 +160,14 @@ class Dispatcher:
         if wait_s <= 0:
             ripe_ms = _RIPE_MS if self._poll_at else 0
             self._poll_at = asyncio.get_running_loop().time() + self._poll_s
-            await self._start(MOST_STARTING, ripe_ms)
+            await self._start(ripe_ms)
             await self._worker.heart_beat()
         elif self._free() > 0:
             await self._start_woken(max(min(wait_s, self._block_s), SHORTEST_WAIT_S))
         else:
             self._nudged.clear()
             if await _set_within(self._nudged, wait_s):
-                await self._start(MOST_STARTING, _CLAIMING_MS)
+                await self._start(_CLAIMING_MS)
 
     async def _start_woken(self, wait_s: float) -> None:
         """Wait for a wake and start the jobs that the wakes name: the rest are for the others who wait."""
@@ -216,9 +216,8 @@ class Dispatcher:
     async def _pass_on(self, wakes: list[bytes]) -> None:
         await wake_workers(self._line, wakes, self._ttl_ms)
 
-    async def _start(self, most: int, ripe_ms: int = 0) -> None:
-        most = min(most, self._free())
-        if most > 0 and not self._stopping.is_set():
+    async def _start(self, ripe_ms: int) -> None:
+        if (most := self._free()) > 0 and not self._stopping.is_set():
             await self._worker.start_due(self._line, most, ripe_ms=ripe_ms)
 
     def _free(self) -> int:
