@@ -56,7 +56,7 @@ class StartOrder:
             made = answer.status == "admitted"
         finally:
             if followed and not made:
-                await self._hub.expect_no_more(stream_id)
+                self._hub.expect_no_more(stream_id)
         return answer, made
 
     async def _at_once(self, only: Redis, applicant: Applicant, record: Record) -> Admitted:

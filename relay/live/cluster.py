@@ -45,6 +45,7 @@ class NodeConnection(LiveConnection):
     async def give_up(self, stream_ids: Collection[str]) -> None:
         """End the subscriptions of streams that are elsewhere, wherever the server still has them."""
         self._streams.difference_update(stream_ids)
+        self._left.difference_update(stream_ids)
         self._listener.deafen(stream_ids)
         await self._send([(self._words.unsubscribe, keys.live(stream_id)) for stream_id in stream_ids])
 
@@ -104,8 +105,8 @@ class LiveCluster:
             else:
                 self._doubt([])
 
-    async def unsubscribe(self, stream_id: str) -> None:
-        """Ask for no more of the stream."""
+    def unsubscribe(self, stream_id: str) -> None:
+        """Have its server asked for no more of the stream, a little later."""
         slot = slot_of(keys.live(stream_id))
         place = self._places.get(slot)
         streams = self._streams.get(slot, set())
@@ -114,7 +115,7 @@ class LiveCluster:
             self._streams.pop(slot, None)
             self._places.pop(slot, None)
         if place is not None:
-            await self._link(place).unsubscribe(stream_id)
+            self._link(place).unsubscribe(stream_id)
 
     async def run(self) -> None:
         """Keep every stream subscribed where its slot is, until cancelled."""

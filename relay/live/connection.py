@@ -21,6 +21,8 @@ from shared.tasks import end_tasks
 
 log = structlog.get_logger()
 
+_LINGER_S = 0.1
+"""How long a stream that nobody reads any more is still heard: ends of that time are told in one write."""
 _PING_S = 3.0
 _DEAD_S = 10.0
 """A connection that has brought nothing for this long, not even answers to pings, is taken as dead."""
@@ -69,6 +71,10 @@ class LiveConnection:
         self._timeout_s = timeout_s
         self._words = words
         self._streams: set[str] = set()
+        self._left: set[str] = set()
+        """What is subscribed to and not wanted any more."""
+        self._leaving = asyncio.Event()
+        """Set while there is any of it."""
         self._asked: Counter[str] = Counter()
         """Subscriptions asked for and not yet confirmed: only the last confirmation counts, since in between lies an
         end of the subscription."""
@@ -83,18 +89,21 @@ class LiveConnection:
     async def subscribe(self, stream_ids: Sequence[str]) -> None:
         """Ask for the streams' live messages; the listener is told of each once it is confirmed."""
         self._streams.update(stream_ids)
+        self._left.difference_update(stream_ids)
         if self.connected:
             self._asked.update(stream_ids)
             await self._send(self._subscriptions(stream_ids))
 
-    async def unsubscribe(self, stream_id: str) -> None:
-        """Ask for no more of the stream."""
+    def unsubscribe(self, stream_id: str) -> None:
+        """Have the server asked for no more of the stream, a little later."""
         self._streams.discard(stream_id)
-        await self._send([(self._words.unsubscribe, keys.live(stream_id))])
+        self._left.add(stream_id)
+        self._leaving.set()
 
     async def run(self) -> None:
-        """Read and ping, until cancelled."""
-        tasks = [asyncio.create_task(loop, name="hub.live") for loop in (self._keep_reading(), self._keep_pinging())]
+        """Read, ping and end what nobody reads, until cancelled."""
+        loops = (self._keep_reading(), self._keep_pinging(), self._keep_leaving())
+        tasks = [asyncio.create_task(loop, name="hub.live") for loop in loops]
         try:
             await asyncio.gather(*tasks)
         finally:
@@ -187,6 +196,15 @@ class LiveConnection:
                     await connection.send_packed_command(packed, check_health=False)
             except (RedisError, OSError) as error:
                 log.info("hub.send_failed", error=type(error).__name__)
+
+    async def _keep_leaving(self) -> None:
+        """End the subscriptions that nobody wants any more, many at a time."""
+        while True:
+            await self._leaving.wait()
+            await asyncio.sleep(_LINGER_S)
+            self._leaving.clear()
+            left, self._left = self._left, set()
+            await self._send([(self._words.unsubscribe, keys.live(stream_id)) for stream_id in left])
 
     async def _keep_pinging(self) -> None:
         """Ping, and cut a connection that has gone silent."""

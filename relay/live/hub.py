@@ -86,11 +86,11 @@ class Hub:
         feed.inboxes.add(feed.expected)
         await self.live.subscribe([stream_id])
 
-    async def expect_no_more(self, stream_id: str) -> None:
+    def expect_no_more(self, stream_id: str) -> None:
         """Listen no more to a stream that was not made."""
         feed = self._feeds.get(stream_id)
         if feed is not None and feed.expected is not None:
-            await self.leave(feed.expected)
+            self.leave(feed.expected)
 
     async def join(self, stream_id: str) -> Inbox:
         """Return an inbox that receives all that is published from now on, or longer if it was expected.
@@ -113,10 +113,10 @@ class Hub:
             raise UnavailableError(message, retry_after_s=1) from None
         finally:
             if not joined:
-                await self.leave(inbox)
+                self.leave(inbox)
         return inbox
 
-    async def leave(self, inbox: Inbox) -> None:
+    def leave(self, inbox: Inbox) -> None:
         """Stop feeding ``inbox``. Idempotent."""
         feed = self._feeds.get(inbox.stream_id)
         if feed is None:
@@ -126,7 +126,7 @@ class Hub:
             feed.expected = None
         if not feed.inboxes:
             del self._feeds[inbox.stream_id]
-            await self.live.unsubscribe(inbox.stream_id)
+            self.live.unsubscribe(inbox.stream_id)
 
     def viewed(self) -> set[str]:
         """Return the streams that have a subscription here."""
@@ -225,7 +225,7 @@ class Hub:
             waiting = [feed.expected for feed in self._feeds.values() if feed.expected is not None]
             for inbox in waiting:
                 if inbox.last_wake_s <= since_s:
-                    await self.leave(inbox)
+                    self.leave(inbox)
             due_s = time.monotonic() - self._settings.heartbeat_s + tick_s
             for feed in self._feeds.values():
                 for inbox in feed.inboxes:

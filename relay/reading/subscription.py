@@ -104,7 +104,7 @@ class Subscription:
     ) -> None:
         """Stop the live entries."""
         if self._inbox is not None:
-            await self._hub.leave(self._inbox)
+            self._hub.leave(self._inbox)
 
     async def _join(self) -> Inbox:
         """Register for live entries: what is read of the log after this misses nothing."""

@@ -13,6 +13,7 @@ import uvloop
 from shared.errors import ConfigurationError
 from shared.logs import configure_logs
 from shared.processes.launch import python_module
+from shared.processes.loop import Loop
 from shared.processes.options import add_processes
 from shared.processes.parent import Parent
 from shared.processes.port import HeldPort
@@ -47,11 +48,11 @@ class Program:
             count = options.processes or self.processes(settings)
             if options.child is not None:
                 seat = Seat(*options.child)
-                uvloop.run(self._serve_seated(settings, seat))
+                uvloop.run(self._serve_seated(settings, seat), loop_factory=Loop)
             elif count > 1:
                 self._serve_several(settings, count)
             else:
-                uvloop.run(self._serve_alone(settings))
+                uvloop.run(self._serve_alone(settings), loop_factory=Loop)
         except ConfigurationError as error:
             if seat is None:  # of several the parent says it, once
                 sys.stderr.write(f"tailrace {self.name}: {error}\n")

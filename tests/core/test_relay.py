@@ -80,7 +80,7 @@ async def test_a_redis_that_accepts_and_never_answers_does_not_deafen_a_relay(re
         hub = Hub(far, log, settings)
         running = asyncio.create_task(hub.run())
         await eventually(lambda: hub.live.connected, 5, "another connection is made")
-        await hub.leave(await hub.join(stream.stream_id))
+        hub.leave(await hub.join(stream.stream_id))
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         for writer in opened:

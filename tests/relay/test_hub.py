@@ -54,4 +54,30 @@ async def test_a_reader_is_sent_to_the_log_by_junk_alone(redis: Redis) -> None:
         inbox.caught_up()
         await redis.publish(keys.live(writer.stream_id), "junk")
         await eventually(lambda: inbox.behind)
-        await hub.leave(inbox)
+        hub.leave(inbox)
+
+
+async def test_what_nobody_reads_any_more_is_left_and_what_is_read_again_is_not(redis: Redis) -> None:
+    """A reader who comes back at once keeps hearing, though the end of the subscription was on its way."""
+    stream_log = StreamLog(redis, SETTINGS)
+    writers = [LogWriter(stream_log) for _ in range(2)]
+    left, again = (keys.live(writer.stream_id) for writer in writers)
+    for writer in writers:
+        await writer.start()
+
+    async def heard(channel: str) -> int:
+        return int(dict(await redis.pubsub_numsub(channel))[channel.encode()])
+
+    async def nobody_hears_what_was_left() -> bool:
+        return await heard(left) == 0
+
+    async with hubs(redis, SETTINGS) as (hub,):
+        for inbox in [await hub.join(writer.stream_id) for writer in writers]:
+            hub.leave(inbox)
+        inbox = await hub.join(writers[1].stream_id)
+        await eventually(nobody_hears_what_was_left)
+        assert await heard(again) == 1
+        inbox.caught_up()
+        await redis.publish(again, "junk")
+        await eventually(lambda: inbox.behind)
+        hub.leave(inbox)

@@ -152,7 +152,7 @@ async def test_a_stream_that_nobody_reads_any_more_is_not_subscribed_to(clients:
         for _ in range(3):
             inboxes = [await hub.join(writer.stream_id) for _ in range(2)]
             for inbox in inboxes:
-                await hub.leave(inbox)
+                hub.leave(inbox)
         address = clients.relay.owner(channel)
         assert address is not None
         server = clients.relay.node(address).client
