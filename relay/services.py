@@ -14,6 +14,7 @@ from relay.connections import Connections
 from relay.health import RedisHealth
 from relay.links import Links
 from relay.live.hub import Hub
+from relay.reading.kept_logs import KeptLogs
 from relay.start import Starter
 from relay.start_order import StartOrder
 from relay.turnstile import Turnstile
@@ -40,6 +41,7 @@ class Services:
     admission: Admission
     chats: Chats
     hub: Hub
+    kept_logs: KeptLogs
     starter: Starter
     canceller: Canceller
     viewers: Viewers
@@ -69,6 +71,7 @@ class Services:
             admission=admission,
             chats=Chats(queue, settings),
             hub=hub,
+            kept_logs=KeptLogs(settings.kept_logs_bytes),
             starter=Starter(settings, order, stream_log),
             canceller=Canceller(settings, admission, stream_log, hub, queue),
             viewers=Viewers(f"relay-{secrets.token_hex(4)}", stream_log, settings),

@@ -73,6 +73,10 @@ class Entry:
         except ValueError:
             return None
 
+    def continues(self, here: EntryId) -> bool:
+        """Tell whether it is the very next one after ``here``: of the same attempt, or a new one's first."""
+        return self.id.seq == here.seq + 1 and (self.id.attempt == here.attempt or self.follows == here)
+
     @property
     def held_bytes(self) -> int:
         """The memory that holding the entry takes, about."""

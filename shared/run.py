@@ -18,12 +18,14 @@ from shared.offset import EntryId, Offset
 class Run:
     """The blobs of at least one entry, whose ids are ``first`` and those that follow it."""
 
-    __slots__ = ("blobs", "first")
+    __slots__ = ("blobs", "first", "frames")
 
     def __init__(self, first: EntryId, blobs: Sequence[bytes]) -> None:
         """Take blobs as they stand in the log; nothing is checked before it is looked at."""
         self.first = first
         self.blobs = blobs
+        self.frames: bytes | None = None
+        """Its wire form in the native dialect, once somebody was told it."""
 
     def __len__(self) -> int:
         """Return the number of entries."""
@@ -69,6 +71,11 @@ class Run:
         """Whether its last event is the end. Raises ``ValueError`` when that is no event."""
         blob = self.blobs[-1]
         return encoded_type(blob[blob.rindex(b"\n") + 1 :]) == b"end"
+
+
+def count_entries(runs: Sequence[Run]) -> int:
+    """Return how many entries runs have together."""
+    return sum(map(len, runs))
 
 
 def runs_of(found: Sequence[Any]) -> list[Run]:

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
         "their deltas are told as one.",
     )
     page_entries: Count = Field(1000, description="Entries read from a log at a time.")
+    kept_logs_bytes: int = Field(33_554_432, ge=0, description="Memory of a relay for ended logs told lately; 0: none.")
     quiet_check_s: Seconds = Field(
         2.0, description="How often the logs of silent streams are checked for missed entries."
     )

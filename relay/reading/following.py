@@ -237,7 +237,7 @@ def _subscription(request: web.Request, reading: Reading, offset: Offset = START
     services = request.app[SERVICES]
     made = Subscription(services.hub, services.log, reading.stream_id, offset, services.settings.page_entries)
     if reading.record.ended_ms:
-        made.join_late()
+        made.join_late(services.kept_logs)
     return made
 
 

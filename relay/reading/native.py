@@ -29,7 +29,9 @@ def _frames(stream_id: str, one: Piece | Fork | Run) -> bytes:
         case Piece():
             return _entry_frames(stream_id, one)
         case Run():
-            return run_frames(stream_id, one)
+            if one.frames is None:
+                one.frames = run_frames(stream_id, one)
+            return one.frames
         case Fork():
             return fork_frame(stream_id)
 

@@ -1,7 +1,8 @@
 """A log as one reader is given it: read page by page, and given out in batches.
 
 Who takes all at once is read large pages, which are held meanwhile. Of anybody else nothing is held but what is being
-told: a slow client costs no memory.
+told: a slow client costs no memory. The log of a stream that has ended is gathered meanwhile, and the next reader is
+given it from there.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from shared.offset import EntryId
-from shared.run import Run
+from relay.reading.kept_logs import Gathering, KeptLogs
+from shared.metrics import KEPT_REPLAYS
+from shared.offset import NO_ENTRY, EntryId
+from shared.run import Run, count_entries
 from shared.stream_log import StreamLog
 
 _BATCH_BYTES = 8_192
@@ -35,10 +38,13 @@ class LogPages:
     """Reads one stream's log for one reader, who takes the pages in the order of the log."""
 
     __slots__ = (
+        "_as_kept",
         "_asking",
         "_batch_bytes",
         "_entry_bytes",
+        "_gathering",
         "_held",
+        "_kept_logs",
         "_last",
         "_log",
         "_most_entries",
@@ -61,6 +67,14 @@ class LogPages:
         self._last = False
         self._peeked: tuple[EntryId, Page] | None = None
         """A page that was read to be looked at, and from where on."""
+        self._kept_logs: KeptLogs | None = None
+        self._gathering: Gathering | None = None
+        self._as_kept = False
+        """Whether what was read last are runs of a kept log, which are given out whole: their frames are shared."""
+
+    def of_ended(self, kept_logs: KeptLogs) -> None:
+        """Take the log, which is an ended stream's, from ``kept_logs``, or else have it kept there once it was told."""
+        self._kept_logs = kept_logs
 
     @property
     def held(self) -> bool:
@@ -94,12 +108,17 @@ class LogPages:
         peeked, self._peeked = self._peeked, None
         if peeked is not None and peeked[0] == start:
             return peeked[1]
+        kept = await self._read_kept(start)
+        self._as_kept = kept is not None
+        if kept is not None:
+            return Page(kept, last=True)
         page_bytes = self._batch_bytes * (_PAGE_BATCHES if self._takes_much else 1)
         fitting = min(max(page_bytes // self._entry_bytes, 1), self._most_entries)
         count = fitting + 1  # the entry that the reader has
         self._asking()
         runs = await self._log.read_runs(self._stream_id, start, count)
-        return Page(runs, sum(map(len, runs)) < count)
+        self._gather_from(start, runs)
+        return Page(runs, count_entries(runs) < count)
 
     def hold(self, runs: list[Run], *, last: bool) -> None:
         """Keep what was read until it is taken; ``last``: the log held no more."""
@@ -113,8 +132,7 @@ class LogPages:
         taken, left_bytes, entries = list[Run](), self._batch_bytes, 0
         while self._held:
             run = self._held[0]
-            fit = run.fitting(left_bytes, max(left_bytes // self._entry_bytes, 1)) or int(not taken)
-            if not fit:
+            if not (fit := self._fitting(run, left_bytes, first=not taken)):
                 break
             taken.append(run.first_of(fit))
             left_bytes, entries = left_bytes - taken[-1].told_bytes(), entries + fit
@@ -123,7 +141,9 @@ class LogPages:
                 break
         if entries:
             self._entry_bytes = max((self._batch_bytes - left_bytes) // entries, 1)
-        if not self._takes_much:
+        if self._gathering is not None:
+            self._gathering.add(taken)
+        if not (self._takes_much or self._as_kept):
             self._drop()
         return taken
 
@@ -131,6 +151,43 @@ class LogPages:
         """Hold nothing any more: the client has stopped reading."""
         self._batch_bytes = _BATCH_BYTES
         self._drop()
+        self.close()
+
+    def close(self) -> None:
+        """Gather nothing any more. Idempotent."""
+        if self._gathering is not None:
+            self._gathering.stop()
+
+    def _fitting(self, run: Run, left_bytes: int, *, first: bool) -> int:
+        """Return how many entries of a run to give out within ``left_bytes``: of the ``first`` run at least one."""
+        if self._as_kept:
+            return len(run) if first or run.told_bytes() <= left_bytes else 0
+        return run.fitting(left_bytes, max(left_bytes // self._entry_bytes, 1)) or int(first)
+
+    async def _read_kept(self, start: EntryId) -> list[Run] | None:
+        """Return the rest of the log from memory, None where it is not there or not what Redis has."""
+        if self._kept_logs is None or (kept := self._kept_logs.get(self._stream_id)) is None:
+            return None
+        if (runs := kept.since(start)) is None:
+            return None
+        self._asking()
+        last = await self._log.read_runs(self._stream_id, kept.last.first, 2)
+        if [(run.first, run.blobs) for run in last] == [(kept.last.first, kept.last.blobs)]:
+            KEPT_REPLAYS.inc()
+            return runs
+        self._kept_logs.drop(self._stream_id)
+        return None
+
+    def _gather_from(self, start: EntryId, runs: list[Run]) -> None:
+        """Gather what is told, beginning with the entry that the reader has; nothing if the log lacks that."""
+        if self._kept_logs is None:
+            return
+        if start != NO_ENTRY and (not runs or runs[0].first != start):
+            self.close()
+        elif self._gathering is None:
+            self._gathering = self._kept_logs.gather(self._stream_id)
+            if start != NO_ENTRY:
+                self._gathering.add([runs[0].first_of(1)])
 
     @property
     def _takes_much(self) -> bool:

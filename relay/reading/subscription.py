@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Literal, Self
 
@@ -22,13 +22,14 @@ from relay.live.hub import Hub
 from relay.live.inbox import Inbox
 from relay.live.outbox import Outbox
 from relay.reading.batch import Batch, Fork, Piece
+from relay.reading.kept_logs import KeptLogs
 from relay.reading.pages import LogPages
 from shared.backoff import Backoff
 from shared.entry import Entry
 from shared.errors import GoneError, UnavailableError
 from shared.metrics import FORKS, GAP_REPAIRS, REPLAYED
 from shared.offset import MAX_EVENTS_PER_ENTRY, NO_ENTRY, START, EntryId, Offset
-from shared.run import Run
+from shared.run import Run, count_entries
 from shared.stream_log import StreamLog
 
 log = structlog.get_logger()
@@ -85,12 +86,13 @@ class Subscription:
         self._missing_since_s: float | None = None
         self._write: Callable[[Entry], bool] | None = None
 
-    def join_late(self) -> None:
+    def join_late(self, kept_logs: KeptLogs) -> None:
         """Register for live entries only should the log not hold the end, as a stream's does that has ended.
 
-        To be called before anything is read.
+        To be called before anything is read. Such a log is read from ``kept_logs`` if it is there, or else kept there.
         """
         self._late = True
+        self._reading().of_ended(kept_logs)
 
     async def __aenter__(self) -> Self:
         """Register for live entries. Raises ``UnavailableError`` when Redis does not answer."""
@@ -103,6 +105,7 @@ class Subscription:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop the live entries."""
+        self._close_pages()
         if self._inbox is not None:
             self._hub.leave(self._inbox)
 
@@ -130,7 +133,7 @@ class Subscription:
         here = self.offset.entry
         try:
             runs = await self._reading().peek(here)
-            at_tail = _entries(runs) == 1 and runs[0].first == here and runs[0].last_offset() <= self.offset
+            at_tail = count_entries(runs) == 1 and runs[0].first == here and runs[0].last_offset() <= self.offset
             if at_tail and runs[0].ends:
                 return "end"
         except ValueError:  # no log: ``read`` says so
@@ -149,7 +152,7 @@ class Subscription:
 
     def _take_directly(self, entry: Entry) -> bool:
         """Tell a live entry that is exactly the next one."""
-        if self._write is None or self._ahead or not _continues(self.offset.entry, entry) or entry.ends:
+        if self._write is None or self._ahead or not entry.continues(self.offset.entry) or entry.ends:
             return False
         if not self._write(entry):
             return False
@@ -205,7 +208,7 @@ class Subscription:
         batch: Batch = []
         here, last = self.offset.entry, None
         for entry in entries:
-            if not self._ahead and _continues(here, entry):
+            if not self._ahead and entry.continues(here):
                 batch.append(Piece(entry))
                 here, last = entry.id, entry
             elif entry.id > here or entry.ends or (self._ahead and entry.id == here):
@@ -241,10 +244,10 @@ class Subscription:
         told = pages.take()
         if told:
             self._note(told[-1])
-        REPLAYED.inc(_entries(told))
+        REPLAYED.inc(count_entries(told))
         self._from_log = pages.more
         if not self._from_log:
-            self._pages = None
+            self._close_pages()
         return [*batch, *told]
 
     def _reading(self) -> LogPages:
@@ -252,6 +255,12 @@ class Subscription:
         if self._pages is None:
             self._pages = LogPages(self._log, self.stream_id, self._page_entries, self._caught_up)
         return self._pages
+
+    def _close_pages(self) -> None:
+        """Hold nothing of the log."""
+        pages, self._pages = self._pages, None
+        if pages is not None:
+            pages.close()
 
     def _caught_up(self) -> None:
         """Forget what was missed so far, since the log is about to be read."""
@@ -286,14 +295,3 @@ class Subscription:
         """Move the offset past what was told."""
         self.offset = told.last_offset()
         self.ended = told.ends
-
-
-def _continues(here: EntryId, entry: Entry) -> bool:
-    """Tell whether a live entry is the very next one after ``here``: of the same attempt, or a new one's first."""
-    attempt, seq = entry.id
-    return seq == here.seq + 1 and (attempt == here.attempt or entry.follows == here)
-
-
-def _entries(runs: Sequence[Run]) -> int:
-    """Return how many entries runs have together."""
-    return sum(map(len, runs))

@@ -28,7 +28,7 @@ SHARES = (
     (names.IDLE,),
 )
 """All families of rows, in runs that take about as long as each other."""
-ROWS = {names.FIRST_TOKEN: 2, names.FIRST_TOKEN_LOADED: 2, names.IDLE: 2}
+ROWS = {names.RESUME: 2, names.FIRST_TOKEN: 2, names.FIRST_TOKEN_LOADED: 2, names.IDLE: 2}
 """Lines of the table that a name stands for, where it is not one."""
 RUN_S = 220.0
 """Far more than the runs need together where nothing else is running."""

@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from relay.reading.batch import Piece, pieces
+from relay.reading.kept_logs import KeptLogs
 from relay.reading.subscription import Subscription
 from shared import keys
 from shared.entry import Entry, encode_blob
@@ -334,7 +335,7 @@ async def test_however_a_client_takes_it_the_log_is_given_out_once_and_in_order(
     told: list[EntryId] = []
     async with hubs(redis, SETTINGS) as (relay,):
         subscription = Subscription(relay, stream_log, writer.stream_id, START, 1000)
-        subscription.join_late()
+        subscription.join_late(KeptLogs(0))
         async with subscription:
             assert await subscription.look() == "more"
             while not subscription.ended:
@@ -359,7 +360,7 @@ async def test_the_end_that_a_log_has_lost_is_heard_when_it_is_written_again(red
     writer = await shortened(redis, stream_log, [2, 2, 2])
     async with hubs(redis, SETTINGS) as (relay,):
         subscription = Subscription(relay, stream_log, writer.stream_id, START, 100)
-        subscription.join_late()
+        subscription.join_late(KeptLogs(0))
         told: list[EntryId] = []
 
         async def read() -> None:
