@@ -49,20 +49,18 @@ def appended(answer: bytes | RedisError) -> Appended:
     return Appended(cast(AppendStatus, status), detail=rest)
 
 
-def outlook(
-    mine: Record, state: list[bytes | None] | RedisError, last: list[tuple[bytes, dict[bytes, bytes]]] | RedisError
-) -> Appended:
-    """Return how a writer stands, from the stored token, cancel flag, end and attempt, and the last entry."""
-    if isinstance(state, RedisError):
-        return _failed(state)
-    if isinstance(last, RedisError):
-        return _failed(last)
-    token, cancel, ended, attempt = state
+def outlook(mine: Record, found: list[bytes | None] | bytes | RedisError) -> Appended:
+    """Return how a writer stands, from the stored token, cancel flag, end and attempt, and the last entry's id."""
+    if isinstance(found, RedisError):
+        return _failed(found)
+    if isinstance(found, bytes):
+        return Appended("error", detail=found.decode(errors="replace"))
+    token, cancel, ended, attempt, last = found
     if attempt is None or int(attempt) < mine.attempt:
         return Appended("gone")
     if token is None or token.decode() != mine.token:
         return Appended("fenced")
-    tail = EntryId.parse(last[0][0]) if last else NO_ENTRY
+    tail = EntryId.parse(last) if last else NO_ENTRY
     return Appended("closed" if ended else "tail", cancel_asked=bool(cancel), tail=tail)
 
 

@@ -227,14 +227,13 @@ class StreamLog:
 
         Raises ``RedisError`` when a single Redis cannot be reached.
         """
-        commands: list[Command] = []
-        for stream_id, _ in writers:
-            commands += (
-                ("HMGET", keys.record(stream_id), "token", "cancel", "ended_ms", "attempt"),
-                _last_of(stream_id),
-            )
-        found = await execute_each(self._redis, commands)
-        return [outlook(record, *pair) for (_, record), pair in zip(writers, _pairs(found), strict=True)]
+        names = [keys.names(stream_id)[:2] for stream_id, _ in writers]
+        if isinstance(self._redis, Cluster):
+            answers = await run_script_each(self._redis, "outlook", [(pair, ()) for pair in names])
+            found = [answer if isinstance(answer, RedisError) else answer[0] for answer in answers]
+        else:
+            found = await run_script(self._redis, "outlook", [name for pair in names for name in pair], ())
+        return [outlook(record, one) for (_, record), one in zip(writers, found, strict=True)]
 
     async def scan(self, place: Place, count: int) -> tuple[Place, list[str]]:
         """Return about ``count`` of all streams there are, and the place to go on from: the first one at the end.

@@ -317,20 +317,24 @@ async def test_only_an_ended_stream_is_erased_and_its_tombstone_stays(stream_log
 
 
 async def test_an_outlook_tells_a_writer_how_its_stream_stands(stream_log: StreamLog, redis: Redis) -> None:
-    """Without writing, a worker learns: mine and how far, fenced, closed, or gone."""
-    mine, taken, ended, lost = [await started(stream_log) for _ in range(4)]
-    for stream_id in (mine, taken, ended, lost):
+    """Without writing, a worker learns: mine and how far, fenced, closed, or gone; or that one cannot be read."""
+    _, taken, ended, lost, empty, odd = streams = [await started(stream_log) for _ in range(6)]
+    for stream_id in streams:
         await claimed(stream_log, stream_id)
     await claimed(stream_log, taken, "t2", replaces=1)
     await one(stream_log, the_end(ended, 1, 3))
-    await redis.delete(keys.record(lost))
+    await redis.delete(keys.record(lost), keys.log(empty), keys.log(odd))
+    await redis.set(keys.log(odd), "no log", ex=60)
     owned = replace(RECORD, attempt=1, token="t1")
-    outlooks = await stream_log.outlook([(stream_id, owned) for stream_id in (mine, taken, ended, lost)])
+    outlooks = await stream_log.outlook([(stream_id, owned) for stream_id in streams])
+    assert "WRONGTYPE" in outlooks[-1].detail
     assert [(look.status, look.tail) for look in outlooks] == [
         ("tail", EntryId(1, 2)),
         ("fenced", NO_ENTRY),
         ("closed", EntryId(1, 3)),
         ("gone", NO_ENTRY),
+        ("tail", NO_ENTRY),
+        ("error", NO_ENTRY),
     ]
 
 
