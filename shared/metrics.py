@@ -19,7 +19,7 @@ FIRST_TOKEN = Histogram(
 )
 """Parts: ``queue`` (request to attempt), ``provider`` (to its first token), ``relay`` (to the socket), ``total``."""
 RESUMES = Counter("tailrace_resumes_total", "Subscriptions that began from an offset.")
-KEPT_REPLAYS = Counter("tailrace_kept_replays_total", "Logs of ended streams that were told from a relay's memory.")
+KEPT_REPLAYS = Counter("tailrace_kept_replays_total", "Reads of ended logs from a relay's memory.")
 REPLAYED = Counter("tailrace_replayed_entries_total", "Entries read from logs for resuming and late readers.")
 GAP_REPAIRS = Counter("tailrace_gap_repairs_total", "Holes in live delivery that were filled from the log.")
 CATCH_UPS = Counter("tailrace_slow_client_catch_ups_total", "Slow readers sent back to reading the log.")

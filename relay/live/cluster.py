@@ -58,6 +58,7 @@ class NodeConnection(LiveConnection):
 
     def _end(self, stream_id: str) -> None:
         """Notice an end that nobody has asked for: the server has given the slot away."""
+        self._left.discard(stream_id)
         if stream_id in self._streams:
             self._doubt([slot_of(keys.live(stream_id))])
 

@@ -74,7 +74,7 @@ class LiveConnection:
         self._left: set[str] = set()
         """What is subscribed to and not wanted any more."""
         self._leaving = asyncio.Event()
-        """Set while there is any of it."""
+        """Set once there is any of it."""
         self._asked: Counter[str] = Counter()
         """Subscriptions asked for and not yet confirmed: only the last confirmation counts, since in between lies an
         end of the subscription."""

@@ -22,6 +22,10 @@ _RUN_BYTES = 8_192
 """What its runs come to in a dialect, about: as much as any reader is given at a time."""
 _PER_LOG = 4
 """A log may take this part of the memory of all."""
+_COPIES = 3
+"""What a blob and its frames take, in blobs: at most, but for entries of many tiny events."""
+_ENTRY_BYTES = 100
+"""What an entry takes beside its bytes, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +34,17 @@ class KeptLog:
 
     runs: list[Run]
     size_bytes: int
-    """The memory that it takes, about: its blobs, and the frames of one dialect."""
+    """The memory that it takes, about, with the frames of one dialect."""
 
     @property
     def last(self) -> Run:
         """Its last entry."""
         return self.runs[-1].after(len(self.runs[-1]) - 1)[0]
+
+    def goes_back_to(self, other: KeptLog) -> bool:
+        """Tell whether it is the same log from the same entry on, or from an earlier one."""
+        same_end = (self.last.first, self.last.blobs) == (other.last.first, other.last.blobs)
+        return same_end and self.runs[0].first <= other.runs[0].first
 
     def since(self, start: EntryId) -> list[Run] | None:
         """Return what it has from ``start`` on, itself included; None when that is not here."""
@@ -61,6 +70,8 @@ class KeptLogs:
         """What is kept and gathered now, about."""
         self._logs: OrderedDict[str, tuple[KeptLog, asyncio.TimerHandle]] = OrderedDict()
         """By stream, and in the order of their use."""
+        self.gathered: set[str] = set()
+        """The streams whose logs are being taken in, each of one reader."""
 
     def get(self, stream_id: str) -> KeptLog | None:
         """Return the log of a stream, and keep it for longer."""
@@ -80,7 +91,7 @@ class KeptLogs:
             self.held_bytes -= kept.size_bytes
 
     def gather(self, stream_id: str) -> Gathering:
-        """Return what takes in the log of an ended stream while it is told."""
+        """Return what takes in the log of an ended stream while it is told; nothing if somebody else's reading does."""
         return Gathering(self, stream_id)
 
     def hold(self, more_bytes: int, of_one_bytes: int) -> bool:
@@ -99,9 +110,13 @@ class KeptLogs:
         self.held_bytes -= fewer_bytes
 
     def keep(self, stream_id: str, kept: KeptLog) -> None:
-        """Keep a log, whose memory is accounted for."""
+        """Keep a log, whose memory is accounted for, unless there is more of the same."""
+        there, _ = self._logs.get(stream_id, (None, None))
+        if there is not None and there.goes_back_to(kept):
+            return self.let_go(kept.size_bytes)
         self.drop(stream_id)
         self._logs[stream_id] = kept, self._drop_later(stream_id)
+        return None
 
     def _drop_later(self, stream_id: str) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(self._keep_s, self.drop, stream_id)
@@ -113,30 +128,37 @@ class Gathering:
     __slots__ = ("_kept_logs", "_over", "_runs", "_size_bytes", "_stream_id")
 
     def __init__(self, kept_logs: KeptLogs, stream_id: str) -> None:
-        """Begin with nothing."""
+        """Begin with nothing. While there is one of the same stream it takes in nothing."""
         self._kept_logs = kept_logs
         self._stream_id = stream_id
         self._runs: list[Run] = []
         self._size_bytes = 0
-        self._over = False
+        self._over = stream_id in kept_logs.gathered
+        if not self._over:
+            kept_logs.gathered.add(stream_id)
 
     def add(self, runs: Iterable[Run]) -> None:
         """Take in what comes next; with the end the log is kept. Raises ``ValueError`` for what is no log."""
+        if self._over:
+            return None
         for run in runs:
-            size_bytes = sum(map(len, run.blobs)) + run.told_bytes()
-            if self._over or not self._kept_logs.hold(size_bytes, self._size_bytes + size_bytes):
+            size_bytes = _COPIES * sum(map(len, run.blobs)) + _ENTRY_BYTES * len(run)
+            if not self._kept_logs.hold(size_bytes, self._size_bytes + size_bytes):
                 return self.stop()
             self._size_bytes += size_bytes
             self._runs += _cut(run)
         if self._runs and self._runs[-1].ends:
-            self._kept_logs.keep(self._stream_id, KeptLog(self._runs, self._size_bytes))
-            self._runs, self._size_bytes, self._over = [], 0, True
+            kept, self._size_bytes = KeptLog(self._runs, self._size_bytes), 0
+            self._kept_logs.keep(self._stream_id, kept)
+            self.stop()
         return None
 
     def stop(self) -> None:
         """Take in nothing more, and keep nothing of it. Idempotent."""
-        self._kept_logs.let_go(self._size_bytes)
-        self._runs, self._size_bytes, self._over = [], 0, True
+        if not self._over:
+            self._kept_logs.gathered.discard(self._stream_id)
+            self._kept_logs.let_go(self._size_bytes)
+            self._runs, self._size_bytes, self._over = [], 0, True
 
 
 def _first(run: Run) -> EntryId:

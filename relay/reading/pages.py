@@ -1,8 +1,8 @@
 """A log as one reader is given it: read page by page, and given out in batches.
 
 Who takes all at once is read large pages, which are held meanwhile. Of anybody else nothing is held but what is being
-told: a slow client costs no memory. The log of a stream that has ended is gathered meanwhile, and the next reader is
-given it from there.
+told: a slow client costs no memory. The log of a stream that has ended is gathered while its reader keeps up, and the
+next reader is given it from there.
 """
 
 from __future__ import annotations
@@ -174,6 +174,7 @@ class LogPages:
         last = await self._log.read_runs(self._stream_id, kept.last.first, 2)
         if [(run.first, run.blobs) for run in last] == [(kept.last.first, kept.last.blobs)]:
             KEPT_REPLAYS.inc()
+            self.close()
             return runs
         self._kept_logs.drop(self._stream_id)
         return None
@@ -181,13 +182,14 @@ class LogPages:
     def _gather_from(self, start: EntryId, runs: list[Run]) -> None:
         """Gather what is told, beginning with the entry that the reader has; nothing if the log lacks that."""
         if self._kept_logs is None:
-            return
+            return None
         if start != NO_ENTRY and (not runs or runs[0].first != start):
-            self.close()
-        elif self._gathering is None:
+            return self.close()
+        had = [] if start == NO_ENTRY else [runs[0].first_of(1)]
+        if self._gathering is None and not (had and had[0].ends):  # who has the end is told nothing
             self._gathering = self._kept_logs.gather(self._stream_id)
-            if start != NO_ENTRY:
-                self._gathering.add([runs[0].first_of(1)])
+            self._gathering.add(had)
+        return None
 
     @property
     def _takes_much(self) -> bool:

@@ -94,6 +94,15 @@ async def test_what_was_told_to_the_end_is_told_again_from_memory(redis: Redis, 
         assert await subscription.look() == "end"
 
 
+async def test_who_has_the_end_has_nothing_kept(redis: Redis, hub: Hub, writer: LogWriter) -> None:
+    """As an EventSource that comes back after it."""
+    kept_logs = KeptLogs(_MUCH)
+    relay = _Relay(redis, hub, writer.stream_id, kept_logs)
+    async with relay.subscription(Offset(writer.entries[-1].id, 0)) as subscription:
+        assert await subscription.look() == "end"
+        assert kept_logs.held_bytes == 0
+
+
 async def test_a_log_that_was_told_from_the_middle_is_kept_so(redis: Redis, hub: Hub, writer: LogWriter) -> None:
     """Who wants more than is kept is told by Redis, and then that is kept."""
     relay = _Relay(redis, hub, writer.stream_id, KeptLogs(_MUCH))
@@ -117,7 +126,7 @@ async def test_however_a_client_takes_it_it_is_told_the_same(
     relay = _Relay(redis, hub, writer.stream_id, kept_logs)
     for _ in range(4):
         assert await relay.tell(rng=rng) == expected
-    assert kept_logs.held_bytes < 3 * len(expected)
+    assert kept_logs.held_bytes < 4 * len(expected)
 
 
 async def test_a_log_that_ends_otherwise_by_now_is_read(redis: Redis, hub: Hub, writer: LogWriter) -> None:
@@ -175,7 +184,7 @@ async def test_the_memory_is_bounded_and_what_was_read_last_stays() -> None:
     for name in ("a", "b", "c", "d", "e", "f"):
         if name == "e":
             assert kept_logs.get("a") is not None
-        kept_logs.gather(name).add([_run(1_900)])
+        kept_logs.gather(name).add([_run(1_350)])
         assert 0 < kept_logs.held_bytes <= 20_000
     assert [kept_logs.get(name) is not None for name in "abcdef"] == [True, False, False, True, True, True]
     kept_logs.gather("g").add([_run(3_000)])
@@ -194,6 +203,42 @@ async def test_what_is_gathered_counts_before_it_is_kept() -> None:
     for gathering in gatherings:
         gathering.stop()
         gathering.stop()
+    assert kept_logs.held_bytes == 0
+
+
+async def test_what_was_refused_or_left_once_is_not_kept_without_it() -> None:
+    """A log with a hole would be told with the hole."""
+    kept_logs = KeptLogs(20_000)
+    first, last = (
+        Run(EntryId(1, 1), [encode_blob([DeltaEvent(0, text="x" * 9_000)], 3)]),
+        Run(EntryId(1, 2), _run(1).blobs),
+    )
+    refused, left = kept_logs.gather("a"), kept_logs.gather("b")
+    refused.add([first])
+    refused.add([last])
+    left.stop()
+    left.add([last])
+    assert (kept_logs.get("a"), kept_logs.get("b"), kept_logs.held_bytes) == (None, None, 0)
+
+
+async def test_one_reader_of_many_is_enough_to_keep_a_log() -> None:
+    """What the others are told counts nothing; and a part of what is kept does not take its place."""
+    kept_logs = KeptLogs(20_000)
+    part, end = Run(EntryId(1, 1), [encode_blob([DeltaEvent(0, text="x" * 100)], 3)]), Run(EntryId(1, 2), _run(1).blobs)
+    one, other = kept_logs.gather("a"), kept_logs.gather("a")
+    one.add([part])
+    held_bytes = kept_logs.held_bytes
+    other.add([part, end])
+    assert (kept_logs.get("a"), kept_logs.held_bytes) == (None, held_bytes)
+    one.add([end])
+    held_bytes = kept_logs.held_bytes
+    kept_logs.gather("a").add([end])
+    kept = kept_logs.get("a")
+    assert kept is not None
+    assert kept.since(NO_ENTRY) is not None
+    assert kept_logs.held_bytes == held_bytes
+    kept_logs.gather("a").add([Run(EntryId(1, 1), _run(500).blobs)])  # another log of this name
+    kept_logs.drop("a")
     assert kept_logs.held_bytes == 0
 
 

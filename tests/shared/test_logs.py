@@ -19,6 +19,7 @@ structlog.contextvars.bind_contextvars(process=2)
 log = structlog.get_logger().bind(stream="abc")
 log.debug("nobody asked for this")
 log.info("plain", count=1, of=2.5, nothing=None)
+log.info("plain", breaks="a\\x85b\\u2028c")
 log.warning("odd", text="half \\ud83d, whole \\U0001f600\\nand a line", thing=object, names={"a": (1, 2)}, raw=b"x")
 try:
     1 / 0
@@ -39,6 +40,7 @@ def test_each_event_is_a_line_of_json_with_its_level_and_time() -> None:
     events: list[dict[str, Any]] = [json.loads(line) for line in _written("json")]
     assert [(one["event"], one["level"]) for one in events] == [
         ("plain", "info"),
+        ("plain", "info"),
         ("odd", "warning"),
         ("failed", "error"),
         ("of a library: said", "warning"),
@@ -48,9 +50,11 @@ def test_each_event_is_a_line_of_json_with_its_level_and_time() -> None:
         assert one["timestamp"].endswith("Z")
         assert abs((datetime.now(UTC) - written).total_seconds()) < 60
         assert one["process"] == 2
-    plain, odd, failed, _ = events
+    plain, breaks, odd, failed, _ = events
+    assert breaks["breaks"] == "a\x85b\u2028c"
     assert plain.items() >= {"stream": "abc", "count": 1, "of": 2.5, "nothing": None}.items()
     assert odd["text"] == "half \ud83d, whole \U0001f600\nand a line"
+    assert (odd["thing"], odd["raw"]) == ("<class 'object'>", "b'x'")
     assert odd["names"] == {"a": [1, 2]}
     assert failed["exception"].splitlines()[-1] == "ZeroDivisionError: division by zero"
 
