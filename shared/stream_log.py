@@ -205,7 +205,7 @@ class StreamLog:
 
     async def tail(self, stream_id: str) -> EntryId:
         """Return the id of the last entry, ``NO_ENTRY`` when the log is empty or gone."""
-        found = await self._redis.execute_command(*_last_of(stream_id))
+        found = await self._redis.execute_command("XREVRANGE", keys.log(stream_id), "+", "-", "COUNT", 1)
         return EntryId.parse(found[0][0]) if found else NO_ENTRY
 
     async def glance(self, stream_ids: Sequence[str]) -> list[Glance]:
@@ -266,11 +266,6 @@ class StreamLog:
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """Yield the items two by two."""
     return zip(flat[::2], flat[1::2], strict=True)
-
-
-def _last_of(stream_id: str) -> Command:
-    """Return the command that reads a log's last entry."""
-    return ("XREVRANGE", keys.log(stream_id), "+", "-", "COUNT", 1)
 
 
 def _unless_error(answer: T | RedisError) -> T:

@@ -47,7 +47,7 @@ class NodeConnection(LiveConnection):
         self._streams.difference_update(stream_ids)
         self._left.difference_update(stream_ids)
         self._listener.deafen(stream_ids)
-        await self._send([(self._words.unsubscribe, keys.live(stream_id)) for stream_id in stream_ids])
+        await self._end_subscriptions(stream_ids)
 
     def _subscriptions(self, stream_ids: Sequence[str]) -> list[tuple[str, ...]]:
         """Return a command a slot: one command must not have channels of several."""

@@ -204,7 +204,11 @@ class LiveConnection:
             await asyncio.sleep(_LINGER_S)
             self._leaving.clear()
             left, self._left = self._left, set()
-            await self._send([(self._words.unsubscribe, keys.live(stream_id)) for stream_id in left])
+            await self._end_subscriptions(left)
+
+    async def _end_subscriptions(self, stream_ids: Iterable[str]) -> None:
+        """Ask for no more of the streams, now."""
+        await self._send([(self._words.unsubscribe, keys.live(stream_id)) for stream_id in stream_ids])
 
     async def _keep_pinging(self) -> None:
         """Ping, and cut a connection that has gone silent."""

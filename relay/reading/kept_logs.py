@@ -43,8 +43,12 @@ class KeptLog:
 
     def goes_back_to(self, other: KeptLog) -> bool:
         """Tell whether it is the same log from the same entry on, or from an earlier one."""
-        same_end = (self.last.first, self.last.blobs) == (other.last.first, other.last.blobs)
-        return same_end and self.runs[0].first <= other.runs[0].first
+        return self.ends_in([other.last]) and self.runs[0].first <= other.runs[0].first
+
+    def ends_in(self, found: list[Run]) -> bool:
+        """Tell whether what a log was found to hold from the last entry on is that entry and nothing else."""
+        last = self.last
+        return [(run.first, run.blobs) for run in found] == [(last.first, last.blobs)]
 
     def since(self, start: EntryId) -> list[Run] | None:
         """Return what it has from ``start`` on, itself included; None when that is not here."""

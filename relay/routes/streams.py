@@ -90,8 +90,8 @@ async def delete(request: web.Request) -> web.Response:
     tenant = services.authenticator.tenant(request)
     stream_id = request.match_info["stream_id"]
     record = await owned_record(services.log, stream_id, tenant)
-    services.kept_logs.drop(stream_id)
     await asyncio.shield(services.canceller.delete(stream_id, record))
+    services.kept_logs.drop(stream_id)  # now, when nobody can have it kept again
     return web.Response(status=204, headers=stream_headers(stream_id))
 
 
