@@ -11,11 +11,11 @@ from redis.exceptions import RedisError
 
 from relay.live.hub import Hub
 from relay.reading.subscription import Subscription
-from relay.start import fresh_token
 from relay.state import fold_log
 from relay.unreadable import UnreadableError, reads_log
 from shared import keys
 from shared.admission import Admission
+from shared.claims import fresh_token
 from shared.errors import GoneError
 from shared.events import EndEvent, Event, Usage
 from shared.metrics import STREAMS_ENDED

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from redis.asyncio import Redis
 
+from relay.at_once import AtOnce
 from relay.auth import Authenticator
 from relay.canceller import Canceller
 from relay.connections import Connections
@@ -24,6 +25,7 @@ from shared.admission import Admission
 from shared.chats import Chats
 from shared.cluster import Streams
 from shared.jobs import JobQueue
+from shared.leases import Leases
 from shared.link_keys import LinkKeys
 from shared.redis_client import is_one_redis, queue_redis, streams_redis
 from shared.settings import Settings
@@ -61,7 +63,8 @@ class Services:
         admission = Admission(queue, settings)
         hub = Hub(streams, stream_log, settings)
         jobs = JobQueue(queue, settings)
-        order = StartOrder(admission, stream_log, jobs, hub, only=queue if is_one_redis(settings) else None)
+        at_once = AtOnce(queue, admission, stream_log, jobs, Leases(queue, settings))
+        order = StartOrder(admission, stream_log, jobs, hub, at_once if is_one_redis(settings) else None)
         authenticator = Authenticator(settings)
         return cls(
             settings=settings,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import time
 from dataclasses import dataclass, replace
 
@@ -160,8 +159,3 @@ def _refuse(applicant: Applicant, admitted: Admitted) -> None:
 def _is_key(text: str) -> bool:
     """Tell whether ``text`` will do as an idempotency key; bytes that are no text do not survive encoding."""
     return 0 < len(text) <= MAX_KEY_LENGTH and text.isprintable()
-
-
-def fresh_token() -> str:
-    """Return a writer token nobody can guess."""
-    return secrets.token_hex(16)

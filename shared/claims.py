@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -55,6 +56,11 @@ class AttemptEntry(NamedTuple):
         """Return that of a first attempt of an unknown record, up to the provider and the model, which are in there."""
         before, after = cls.of(AttemptEvent(1, "first", "start", "", "", ""), t_ms)
         return cls(before[: before.index(b'"provider":')], after)
+
+
+def fresh_token() -> str:
+    """Return a writer token nobody can guess."""
+    return secrets.token_hex(16)
 
 
 def claim_call(stream_id: str, claim: Claim, entry: AttemptEntry, publish: str, log_ttl_ms: int) -> Call:

@@ -15,6 +15,8 @@ QUEUE = "tr:queue"
 """The arq queue: job id by due time."""
 WAKE = "tr:wake"
 """List on the queue Redis: one element per enqueued job, so that a waiting worker picks it up at once."""
+VACANCIES = "tr:vacancies"
+"""Hash on the queue Redis: how many more streams a worker can take, by its id."""
 
 
 def record(stream_id: str) -> str:
@@ -81,3 +83,8 @@ def tenant_active(tenant: str) -> str:
 def worker_control(worker_id: str) -> str:
     """Return the channel on which a worker is told of cancels."""
     return f"tr:worker:{worker_id}:control"
+
+
+def worker_appointments(worker_id: str) -> str:
+    """Return the channel on which a worker is told of streams that have been claimed for it."""
+    return f"tr:worker:{worker_id}:appointments"

@@ -27,6 +27,8 @@ class Leases:
         self._ttl_ms = round(settings.running_ttl_s * 1000)
         self._clock_ahead_ms = -math.inf
         """How far Redis's time is ahead of our monotonic clock, or less."""
+        self._clock_most_ahead_ms = math.inf
+        """The same, or more."""
         self.known_run = ""
         """The run of the server that is known: in another one nothing is taken. Empty: in any."""
         self.nobody_has_any = False
@@ -66,11 +68,17 @@ class Leases:
         """
         until_ms = round(max(time.monotonic() * 1000 + self._clock_ahead_ms + self._lease_ms / 4, 0))
         arguments = (self._lease_ms, self._ttl_ms, most, until_ms, self.known_run)
+        asked_s = time.monotonic()
         now_ms, *found = await run_script(self._redis, "take_expired", (keys.LEASES,), arguments)
         self._clock_ahead_ms = now_ms - time.monotonic() * 1000
+        self._clock_most_ahead_ms = now_ms + 1 - asked_s * 1000
         self.nobody_has_any = found == [b"none"]
         pairs = zip(found[::2], found[1::2], strict=False)
         return [(stream_id.decode(), cast(TakenReason, reason.decode())) for stream_id, reason in pairs]
+
+    def earliest_s(self, redis_ms: float) -> float:
+        """Return what our monotonic clock showed at a time of Redis's, or less; ``-inf`` before Redis has told its."""
+        return (redis_ms - self._clock_most_ahead_ms) / 1000
 
     async def held(self, stream_ids: Sequence[str]) -> list[bool]:
         """Tell of each stream whether it is in the lease set, run out or not."""

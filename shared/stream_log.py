@@ -131,8 +131,11 @@ class StreamLog:
         ``event.follows`` is filled in by the script. The same token again gets the same grant.
         """
         entry = AttemptEntry.of(event, t_ms)
-        call = claim_call(stream_id, claim, entry, self._publish, self._running_ms)
-        return claimed(await run_script(self._redis, *call), entry)
+        return claimed(await run_script(self._redis, *self.claiming(stream_id, claim, entry)), entry)
+
+    def claiming(self, stream_id: str, claim: Claim, entry: AttemptEntry) -> Call:
+        """Return the call that does it; ``claimed`` reads its answer."""
+        return claim_call(stream_id, claim, entry, self._publish, self._running_ms)
 
     async def take_up(
         self, stream_id: str, claim: Claim, t_ms: int, renewal: Call, job_end: Call
@@ -143,8 +146,8 @@ class StreamLog:
         granted ``renewal`` is.
         """
         entry = AttemptEntry.of_first(t_ms)
-        call = claim_call(stream_id, claim, entry, self._publish, self._running_ms)
-        return taken_up(await run_script(self._redis, *in_one("take_up", (call, renewal, job_end))), entry)
+        steps = (self.claiming(stream_id, claim, entry), renewal, job_end)
+        return taken_up(await run_script(self._redis, *in_one("take_up", steps)), entry)
 
     async def close(
         self, stream_id: str, events: Sequence[Event], token: str, t_ms: int, replaces: int | None = None

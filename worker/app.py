@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from shared.admission import Admission
+from shared.appointments import Vacancies
 from shared.chats import Chats
 from shared.collector import tune_collector
 from shared.errors import ConfigurationError
@@ -54,13 +55,14 @@ class WorkerService:
             admission=Admission(self._queue, settings),
             chats=Chats(self._queue, settings),
             leases=Leases(self._queue, settings),
+            vacancies=Vacancies(self._queue),
             publisher=Publisher(stream_log, settings.commit_every_s),
             providers=Providers(settings),
             one_redis=is_one_redis(settings),
         )
         self.supervisor = Supervisor(self.parts, self._on_room)
         self._keeper = Keeper(self.parts, self.supervisor, self._queue)
-        self._control = Control(self.parts.worker_id, self._queue, self.supervisor, self._keeper)
+        self._control = Control(self.parts, self._queue, self.supervisor, self._keeper)
         self.reaper = Reaper(self.parts)
         crons = [self.reaper.cron_job()]
         self._dispatcher = Dispatcher(self._queue, settings, self.supervisor, crons)
@@ -88,6 +90,7 @@ class WorkerService:
                 log.info("worker.ready", worker=self.parts.worker_id, slots=self.settings.worker_slots)
                 try:
                     yield group
+                    await self._control.stop()
                     await self._dispatcher.stop(_JOBS_S)
                     await self.supervisor.drain(self.settings.worker_drain_s)
                     await supervising

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-import secrets
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from shared.answer import Answer
-from shared.claims import Claim, Claimed
+from shared.appointments import FIRST_ATTEMPT, Appointment
+from shared.claims import Claim, Claimed, fresh_token
 from shared.entry import Entry
 from shared.events import AttemptEvent, AttemptMode, AttemptReason, EndEvent, EndStatus, ErrorEvent, Event, Usage
 from shared.jobs import NO_JOB
@@ -29,6 +30,8 @@ from worker.stream_writer import StreamWriter
 
 log = structlog.get_logger()
 
+JUST = 0.1
+"""Of ``lease_s``: what still is the lease just confirmed."""
 _PAGE = 1000
 
 
@@ -69,14 +72,15 @@ async def claim(
         await close(parts, stream_id, record, ErrorEvent("interrupted", message, retryable=True))
         return None
     spared_ms = round(parts.settings.lease_s * 1000) if reason == "lease_expired" else 0
-    ask = Claim(record.attempt, secrets.token_hex(16), parts.worker_id, spared_ms, careful=reason == "first")
+    ask = Claim(record.attempt, fresh_token(), parts.worker_id, spared_ms, careful=reason == "first")
     reason = "first" if record.attempts == 0 else reason
     event = AttemptEvent(record.attempts + 1, reason, _mode_of(parts, record), record.provider, record.model, "")
     now_ms = round(time.time() * 1000)
     # The same token asks again after a lost answer, since a fresh one would be refused what this one was granted.
-    claimed, confirmed_s = await asyncio.gather(
+    claimed, confirmed_s, _ = await asyncio.gather(
         insist(lambda: parts.log.claim(stream_id, ask, event, now_ms), parts.settings.lease_s),
         _confirm(parts, stream_id),
+        _pass_over(parts, record.worker if reason == "lease_expired" else ""),
     )
     if claimed.status != "granted":
         await _leave(parts, stream_id, record, claimed)
@@ -87,9 +91,31 @@ async def claim(
     return Grant(stream_id, owned, writer, reason, claimed.log, confirmed_s=confirmed_s)
 
 
-async def _take_up(parts: Parts, stream_id: str, job_end: Call) -> Grant | None:
-    """Claim a stream for its first attempt, as its job asks, in one round trip; see ``claim``."""
-    ask = Claim(0, secrets.token_hex(16), parts.worker_id, careful=True)
+async def appointed(parts: Parts, appointment: Appointment, made_ms: int) -> Grant | None:
+    """Return the grant of a stream that its start has claimed for this worker; None when another has it by now.
+
+    The claim is asked for once more where it is not certain that it was made a moment ago: this worker may have stood
+    still since. Raises ``RedisError``.
+    """
+    made_s = parts.leases.earliest_s(made_ms)
+    if time.monotonic() - made_s > parts.settings.lease_s * JUST:
+        return await _take_up(parts, appointment.stream_id, NO_JOB, appointment.token)
+    record = replace(
+        appointment.record,
+        status="running",
+        attempt=FIRST_ATTEMPT,
+        attempts=1,
+        token=appointment.token,
+        worker=parts.worker_id,
+    )
+    _count("first", round(time.time() * 1000) - record.created_ms)
+    writer = StreamWriter(appointment.stream_id, record, parts.settings.buffer_bytes)
+    return Grant(appointment.stream_id, record, writer, "first", appointment.log, confirmed_s=made_s)
+
+
+async def _take_up(parts: Parts, stream_id: str, job_end: Call, token: str = "") -> Grant | None:
+    """Claim a stream for its first attempt in one round trip, by a fresh token unless it was claimed by one before."""
+    ask = Claim(0, token or fresh_token(), parts.worker_id, careful=True)
     renewal = parts.leases.renewal([stream_id])
     now_ms, asked_s = round(time.time() * 1000), time.monotonic()
     record, claimed = await insist(
@@ -141,6 +167,13 @@ async def _confirm(parts: Parts, stream_id: str) -> float:
     return asked_s
 
 
+async def _pass_over(parts: Parts, silent: str) -> None:
+    """Have no stream claimed for a worker that was silent for a lease, until it tells its vacancies again."""
+    if silent and parts.one_redis:
+        with suppress(RedisError, OSError):
+            await parts.vacancies.withdraw(silent)
+
+
 async def close(parts: Parts, stream_id: str, record: Record, error: ErrorEvent | None) -> None:
     """End a stream nobody writes: failed with ``error``, or cancelled without. The text told so far stays."""
     status: EndStatus = "failed" if error else "cancelled"
@@ -149,7 +182,7 @@ async def close(parts: Parts, stream_id: str, record: Record, error: ErrorEvent 
     if error:
         events.insert(0, error)
     now_ms = round(time.time() * 1000)
-    outcome = await parts.log.close(stream_id, events, secrets.token_hex(16), now_ms, record.attempt)
+    outcome = await parts.log.close(stream_id, events, fresh_token(), now_ms, record.attempt)
     if outcome == "stale":  # somebody writes it after all: its place in the book is not ours to give up
         return
     await release(parts, stream_id, record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shared.admission import Admission
+from shared.appointments import Vacancies
 from shared.chats import Chats
 from shared.leases import Leases
 from shared.settings import Settings
@@ -23,6 +24,7 @@ class Parts:
     admission: Admission
     chats: Chats
     leases: Leases
+    vacancies: Vacancies
     publisher: Publisher
     providers: Providers
     one_redis: bool

@@ -19,7 +19,7 @@ from shared.errors import ProviderError
 from shared.events import EndEvent, EndStatus, ErrorEvent, Event, ResetEvent, Usage, UsageEvent
 from shared.metrics import PROVIDER_CALLS, PROVIDER_ERRORS, STREAMS_ENDED, TOKEN_GAP, TOKENS
 from shared.request import StreamRequest
-from worker.claiming import Grant, claim, folded, whole_log
+from worker.claiming import JUST, Grant, claim, folded, whole_log
 from worker.continuation import Plan, after_pause, plan_attempt
 from worker.fencing import note_fenced
 from worker.llm import Call, Finish
@@ -33,8 +33,6 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 _INCOMPLETE = frozenset(("max_tokens", "model_context_window_exceeded"))
-_JUST = 0.1
-"""Of ``lease_s``: what still is the lease just confirmed."""
 _PAUSED = "pause_turn"
 _MOST_PAUSES = 20
 """Further calls after ``pause_turn`` in one attempt: a provider that never stops pausing must not run for ever."""
@@ -108,7 +106,7 @@ class Production:
             self._write([ResetEvent(plan.keep_blocks, self._grant.reason)])
         # Only now, with the lease just confirmed, may the provider be called: it costs money. Until here the stream may
         # have the time of one that waits in the queue, and nobody would miss this worker for so long.
-        if time.monotonic() - self._grant.confirmed_s > self._parts.settings.lease_s * _JUST:
+        if time.monotonic() - self._grant.confirmed_s > self._parts.settings.lease_s * JUST:
             await self._outlast(lambda: self._parts.leases.renew([self.stream_id]))
         self._log.info("attempt.started", mode=plan.mode, reason=self._grant.reason, worker=self._parts.worker_id)
         try:

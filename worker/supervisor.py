@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 
 import structlog
 from redis.exceptions import RedisError
 
+from shared.appointments import Appointment
 from shared.events import AttemptReason
 from shared.jobs import NO_JOB
 from shared.metrics import STREAMS
 from shared.record import Record
 from shared.scripts import Call
 from shared.tasks import end_tasks
-from worker.claiming import Grant, claim, release
+from worker.claiming import Grant, appointed, claim, release
 from worker.parts import Parts
 from worker.production import Production
 from worker.stream_writer import Interrupt, StreamWriter
@@ -69,9 +70,23 @@ class Supervisor:
         """Claim a stream, whoever had it before, and run it; False when it is not to be had. Raises ``RedisError``."""
         if stream_id in self.running or stream_id in self.lingering or not self.room():
             return False
+        return await self._run_claimed(stream_id, claim(self._parts, stream_id, reason, replaces, job_end))
+
+    async def appoint(self, appointment: Appointment, made_ms: int) -> None:
+        """Run a stream that has been claimed for this worker, or hand it over if there is no room any more.
+
+        ``made_ms``: when it was claimed, by Redis TIME. Raises ``RedisError``.
+        """
+        if self.room():
+            await self._run_claimed(appointment.stream_id, appointed(self._parts, appointment, made_ms))
+        else:
+            await self._parts.leases.hand_over([appointment.stream_id])
+
+    async def _run_claimed(self, stream_id: str, claiming: Coroutine[None, None, Grant | None]) -> bool:
+        """Wait for the claim and run the stream; False when it was not granted, or nothing is taken any more."""
         self._claiming += 1
         try:
-            grant = await claim(self._parts, stream_id, reason, replaces, job_end)
+            grant = await claiming
         finally:
             self._claiming -= 1
         if grant is None:

@@ -1,8 +1,10 @@
--- Start a stream whose log is on the queue's own server: admit it, make it and queue its job, or, refused, nothing at all.
--- KEYS: those of admit, of create and of enqueue
--- ARGV: how many keys and how many arguments are admit's, the same of the others, then the arguments of all three, and
---       the channel
+-- Start a stream whose log is on the queue's own server: admit it, make it, and claim it for a worker that has a
+-- vacancy or, if there is none, queue its job. A stream that is refused leaves nothing at all.
+-- KEYS: those of admit, create, enqueue, appoint, claim and renew
+-- ARGV: how many keys and how many arguments each of the six has, then the arguments of all six, of which claim's
+--       worker is filled in here, and the channel
 -- Returns what admit does.
+-- include step
 local function admit(KEYS, ARGV)
 -- include admit
 end
@@ -12,13 +14,27 @@ end
 local function enqueue(KEYS, ARGV)
 -- include enqueue
 end
-local keys, arguments = tonumber(ARGV[1]), 6 + tonumber(ARGV[2])
-local admitted = admit({unpack(KEYS, 1, keys)}, {unpack(ARGV, 7, arguments)})
-if admitted[1] == 'admitted' then
-  local more_keys, more_arguments = keys + tonumber(ARGV[3]), arguments + tonumber(ARGV[4])
-  local made = {unpack(ARGV, arguments + 1, more_arguments)}
-  create({unpack(KEYS, keys + 1, more_keys)}, made)
-  redis.call('PUBLISH', ARGV[#ARGV], made[1] .. '\n' .. made[2])
-  enqueue({unpack(KEYS, more_keys + 1)}, {unpack(ARGV, more_arguments + 1)})
+local function appoint(KEYS, ARGV)
+-- include appoint
 end
+local function claim(KEYS, ARGV)
+-- include claim
+end
+local function renew(KEYS, ARGV)
+-- include renew
+end
+local admitted = admit(step(6, 1))
+if admitted[1] ~= 'admitted' then return admitted end
+local names, made = step(6, 2)
+create(names, made)
+redis.call('PUBLISH', ARGV[#ARGV], made[1] .. '\n' .. made[2])
+local worker = appoint(step(6, 4))
+if not worker then
+  enqueue(step(6, 3))
+  return admitted
+end
+local claimed, claiming = step(6, 5)
+claiming[4] = worker
+claim(claimed, claiming)
+renew(step(6, 6))
 return admitted

@@ -11,9 +11,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from relay.at_once import FIRST_ENTRY, AtOnce
 from relay.live.hub import Hub
 from relay.start import Started, Starter
-from relay.start_order import FIRST_ENTRY, StartOrder
+from relay.start_order import StartOrder
 from shared import keys
 from shared.admission import Admission, Applicant
 from shared.cluster import Streams
@@ -47,9 +48,9 @@ class System:
         self.log = StreamLog(streams or queue, settings)
         self.admission = Admission(queue, settings)
         self.leases = Leases(queue, settings)
-        only = queue if streams is None else None
-        hub = Hub(streams or queue, self.log, settings)
-        order = StartOrder(self.admission, self.log, JobQueue(queue, settings), hub, only)
+        jobs = JobQueue(queue, settings)
+        at_once = AtOnce(queue, self.admission, self.log, jobs, self.leases) if streams is None else None
+        order = StartOrder(self.admission, self.log, jobs, Hub(streams or queue, self.log, settings), at_once)
         self.starter = Starter(settings, order, self.log)
 
     async def start(self, tenant: str = TENANT, **script: Any) -> str:

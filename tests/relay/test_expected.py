@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
+from relay.at_once import AtOnce
 from relay.live.hub import Hub
 from relay.start import Starter
 from relay.start_order import StartOrder
@@ -18,6 +19,7 @@ from shared.entry import encode_blob
 from shared.errors import LimitError
 from shared.events import AttemptEvent
 from shared.jobs import JobQueue
+from shared.leases import Leases
 from shared.offset import START
 from shared.settings import Settings
 from shared.stream_log import StreamLog
@@ -38,7 +40,9 @@ class Relay:
         self.hub = hub
         self.redis = redis
         self.log = StreamLog(redis, SETTINGS)
-        order = StartOrder(Admission(redis, SETTINGS), self.log, JobQueue(redis, SETTINGS), hub, redis)
+        admission, jobs = Admission(redis, SETTINGS), JobQueue(redis, SETTINGS)
+        at_once = AtOnce(redis, admission, self.log, jobs, Leases(redis, SETTINGS))
+        order = StartOrder(admission, self.log, jobs, hub, at_once)
         self._starter = Starter(SETTINGS, order, self.log)
 
     async def start(self) -> LogWriter:
