@@ -77,6 +77,8 @@ class Supervisor:
 
         ``made_ms``: when it was claimed, by Redis TIME. Raises ``RedisError``.
         """
+        if appointment.stream_id in self.running or appointment.stream_id in self.lingering:
+            return  # told twice
         if self.room():
             await self._run_claimed(appointment.stream_id, appointed(self._parts, appointment, made_ms))
         else:

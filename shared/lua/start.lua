@@ -26,9 +26,10 @@ end
 local admitted = admit(step(6, 1))
 if admitted[1] ~= 'admitted' then return admitted end
 local names, made = step(6, 2)
-create(names, made)
+local new = create(names, made) == 'created'
 redis.call('PUBLISH', ARGV[#ARGV], made[1] .. '\n' .. made[2])
-local worker = appoint(step(6, 4))
+-- One that was made before, by a call whose answer was lost, may be a worker's already.
+local worker = new and appoint(step(6, 4))
 if not worker then
   enqueue(step(6, 3))
   return admitted

@@ -9,9 +9,14 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio import Redis
 
+from relay.at_once import AtOnce
 from shared import keys
+from shared.admission import Applicant
 from shared.appointments import MOST_BYTES, Vacancies
 from shared.events import AttemptEvent
+from shared.jobs import JobQueue
+from shared.offset import new_stream_id
+from shared.record import Record
 from shared.settings import Settings
 from tests.core.system import TENANT, System, request, working
 from tests.support import eventually
@@ -141,6 +146,31 @@ async def test_vacancies_are_used_up(system: System) -> None:
         assert not await queued(system)
         await system.start(tokens=1)
         assert await queued(system)
+
+
+async def test_a_start_that_is_repeated_appoints_nobody_else(system: System) -> None:
+    """Its answer was lost. Two workers with one token would write into each other's log."""
+    record = Record(TENANT, "sim", "sim", 1, 100, {}, request(tokens=1).model_dump_json().encode())
+    applicant = Applicant(new_stream_id(), TENANT, None, "hash", 1)
+    at_once = AtOnce(system.queue, system.admission, system.log, JobQueue(system.queue, system.settings), system.leases)
+    async with ghost(system, count=5):
+        for _ in range(2):
+            assert (await at_once.start(applicant, record)).status == "admitted"
+        assert await vacancies(system, GHOST) == 4
+    assert await attempts(system, applicant.stream_id) == ["first"]
+
+
+async def test_an_appointment_that_is_told_twice_is_one(system: System) -> None:
+    """The stream runs here already."""
+    async with system.queue.pubsub() as pubsub, vacant(system) as service:
+        channel = keys.worker_appointments(service.parts.worker_id)
+        await pubsub.subscribe(channel)
+        await eventually(pubsub.get_message, 5, "it listens")
+        stream_id = await system.start(tokens=20, per_second=100)
+        message = await eventually(pubsub.get_message, 5, "it is told")
+        await system.queue.publish(channel, message["data"])
+        assert (await system.ended(stream_id)).status == "completed"
+    assert await attempts(system, stream_id) == ["first"]
 
 
 async def test_a_full_worker_that_is_appointed_hands_the_stream_over(system: System) -> None:
