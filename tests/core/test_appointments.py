@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from relay.at_once import AtOnce
@@ -243,12 +244,21 @@ async def test_an_appointment_heard_late_is_claimed_once_more(system: System, ta
     if takers:
         async with vacant(system):
             await system.ended(stream_id)
+    calls = _provider_calls()
     made_ms, _, rest = heard[0].partition(b"\n")
     async with vacant(system, lease_s=5.0) as service:  # patient for a lease: it takes over nothing meanwhile
         late = b"%d\n%b" % (int(made_ms) - 10_000, rest)
         await system.queue.publish(keys.worker_appointments(service.parts.worker_id), late)
-        assert (await system.ended(stream_id)).status == "completed"
+        other = await system.start(tokens=1)  # heard after it
+        for one in (stream_id, other):
+            assert (await system.ended(one)).status == "completed"
+    assert _provider_calls() == calls + 2 - takers
     assert await attempts(system, stream_id) == (["first", "lease_expired"] if takers else ["first"])
+
+
+def _provider_calls() -> float:
+    """Return how many calls of the simulated provider there have been."""
+    return REGISTRY.get_sample_value("tailrace_provider_calls_total", {"provider": "sim"}) or 0.0
 
 
 async def _jobs(system: System) -> int:
