@@ -35,6 +35,10 @@ _TELL_S = 5.0
 _SPARED = 8
 """One in so many free slots, and one more, is no vacancy: jobs may take some before Redis is told again."""
 
+_MOST = 16
+"""Vacancies told at a time: a burst goes by jobs, which a worker takes as it can, while the leases of streams that are
+its own already run."""
+
 
 class Control:
     """Listens, and tells how many streams may still be claimed for this worker. ``run`` it until the worker stops.
@@ -122,7 +126,7 @@ class Control:
             return
         self._looked_s = now_s
         room = self._supervisor.room()
-        count = max(room - room // _SPARED - 1, 0)
+        count = min(max(room - room // _SPARED - 1, 0), _MOST)
         if count != self._told or now_s - self._told_s >= _TELL_S:
             self._told, self._told_s = count, now_s
             await self._parts.vacancies.tell(self._parts.worker_id, count)
