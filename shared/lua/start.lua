@@ -30,10 +30,7 @@ local new = create(names, made) == 'created'
 redis.call('PUBLISH', ARGV[#ARGV], made[1] .. '\n' .. made[2])
 -- One that was made before, by a call whose answer was lost, may be a worker's already.
 local worker = new and appoint(step(6, 4))
-if not worker then
-  enqueue(step(6, 3))
-  return admitted
-end
+if not worker then enqueue(step(6, 3)) return admitted end
 local claimed, claiming = step(6, 5)
 claiming[4] = worker
 claim(claimed, claiming)
