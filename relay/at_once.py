@@ -6,23 +6,20 @@ no job is queued, since there is nothing left to ask for.
 
 from __future__ import annotations
 
-import msgspec
 from redis.asyncio import Redis
 
+from relay.first_entry import first_entry
 from shared import keys
 from shared.admission import Admission, Admitted, Applicant, admitted
-from shared.appointments import FIRST_ATTEMPT, MOST_BYTES, Appointment, appointing
-from shared.claims import AttemptEntry, Claim, fresh_token
-from shared.entry import Entry, encode_blob
-from shared.events import AttemptEvent, StartEvent
+from shared.appointments import MOST_BYTES, Appointment, appointing
+from shared.claims import FIRST_ATTEMPT, AttemptEntry, Claim, fresh_token
+from shared.events import AttemptEvent
 from shared.jobs import JobQueue
 from shared.leases import Leases
-from shared.offset import EntryId
+from shared.offset import FIRST_ENTRY
 from shared.record import Record
 from shared.scripts import in_one, run_script
 from shared.stream_log import StreamLog
-
-FIRST_ENTRY = EntryId(0, 1)
 
 
 class AtOnce:
@@ -55,16 +52,6 @@ class AtOnce:
             self._leases.renewal([stream_id]),
         )
         return admitted(applicant, await run_script(self._redis, *in_one("start", steps, keys.live(stream_id))))
-
-
-def first_entry(stream_id: str, record: Record) -> Entry:
-    """Return the entry that every log begins with: the start event."""
-    asked = msgspec.json.decode(record.request).get("max_tokens")
-    clamped = asked if asked is not None and asked > record.max_tokens else None
-    start = StartEvent(
-        stream_id, record.provider, record.model, record.created_ms, record.max_tokens, clamped, record.metadata
-    )
-    return Entry(FIRST_ENTRY, encode_blob([start], record.created_ms))
 
 
 def _first_attempt(record: Record) -> AttemptEntry:

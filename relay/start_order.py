@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from relay.at_once import AtOnce, first_entry
+from relay.at_once import AtOnce
+from relay.first_entry import first_entry
 from relay.live.hub import Hub
 from shared.admission import Admission, Admitted, Applicant
-from shared.appointments import FIRST_ATTEMPT
+from shared.claims import FIRST_ATTEMPT
 from shared.jobs import JobQueue
 from shared.record import Record
 from shared.stream_log import StreamLog

@@ -10,15 +10,15 @@ import msgspec
 from redis.asyncio import Redis
 
 from shared import keys
+from shared.claims import FIRST_ATTEMPT
 from shared.entry import Entry
-from shared.offset import EntryId
+from shared.offset import FIRST_ENTRY, EntryId
 from shared.record import Record
 from shared.scripts import Call, run_script
 
 MOST_BYTES = 64 * 1024
 """Of a request: a larger one is fetched by who takes its job, or a burst of them would overflow what Redis holds back
 for a worker's connection."""
-FIRST_ATTEMPT = 1
 _TTL_MS = 30_000
 """How long all vacancies are kept after a worker last told one."""
 
@@ -37,7 +37,7 @@ class Appointment(msgspec.Struct, frozen=True):
     @property
     def log(self) -> tuple[Entry, Entry]:
         """All of the log."""
-        return Entry(EntryId(0, 1), self.start), Entry(EntryId(FIRST_ATTEMPT, 2), self.attempt)
+        return Entry(FIRST_ENTRY, self.start), Entry(EntryId(FIRST_ATTEMPT, 2), self.attempt)
 
     def encode(self) -> bytes:
         """Return what the worker is told."""

@@ -14,6 +14,8 @@ from shared.offset import NO_ENTRY, EntryId
 from shared.record import Record
 from shared.scripts import Call
 
+FIRST_ATTEMPT = 1
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -54,7 +56,7 @@ class AttemptEntry(NamedTuple):
     @classmethod
     def of_first(cls, t_ms: int) -> AttemptEntry:
         """Return that of a first attempt of an unknown record, up to the provider and the model, which are in there."""
-        before, after = cls.of(AttemptEvent(1, "first", "start", "", "", ""), t_ms)
+        before, after = cls.of(AttemptEvent(FIRST_ATTEMPT, "first", "start", "", "", ""), t_ms)
         return cls(before[: before.index(b'"provider":')], after)
 
 

@@ -51,6 +51,8 @@ class EntryId(NamedTuple):
 
 
 NO_ENTRY = EntryId(0, 0)
+FIRST_ENTRY = EntryId(0, 1)
+"""The relay's, in every log: the start event."""
 
 
 class Offset(NamedTuple):

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from redis.exceptions import RedisError
 
 from shared.answer import Answer
-from shared.appointments import FIRST_ATTEMPT, Appointment
-from shared.claims import Claim, Claimed, fresh_token
+from shared.appointments import Appointment
+from shared.claims import FIRST_ATTEMPT, Claim, Claimed, fresh_token
 from shared.entry import Entry
 from shared.events import AttemptEvent, AttemptMode, AttemptReason, EndEvent, EndStatus, ErrorEvent, Event, Usage
 from shared.jobs import NO_JOB
@@ -86,9 +86,8 @@ async def claim(
         await _leave(parts, stream_id, record, claimed)
         return None
     _count(reason, now_ms - record.created_ms)
-    owned = _owned(record, ask, claimed, event.attempt)
-    writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
-    return Grant(stream_id, owned, writer, reason, claimed.log, confirmed_s=confirmed_s)
+    owned = _owned(parts, record, ask.token, claimed.attempt, event.attempt)
+    return _grant(parts, stream_id, owned, reason, claimed.log, confirmed_s)
 
 
 async def appointed(parts: Parts, appointment: Appointment, made_ms: int) -> Grant | None:
@@ -100,17 +99,9 @@ async def appointed(parts: Parts, appointment: Appointment, made_ms: int) -> Gra
     made_s = parts.leases.earliest_s(made_ms)
     if time.monotonic() - made_s > parts.settings.lease_s * JUST:
         return await _take_up(parts, appointment.stream_id, NO_JOB, appointment.token)
-    record = replace(
-        appointment.record,
-        status="running",
-        attempt=FIRST_ATTEMPT,
-        attempts=1,
-        token=appointment.token,
-        worker=parts.worker_id,
-    )
-    _count("first", round(time.time() * 1000) - record.created_ms)
-    writer = StreamWriter(appointment.stream_id, record, parts.settings.buffer_bytes)
-    return Grant(appointment.stream_id, record, writer, "first", appointment.log, confirmed_s=made_s)
+    _count("first", round(time.time() * 1000) - appointment.record.created_ms)
+    owned = _owned(parts, appointment.record, appointment.token, FIRST_ATTEMPT, attempts=1)
+    return _grant(parts, appointment.stream_id, owned, "first", appointment.log, made_s)
 
 
 async def _take_up(parts: Parts, stream_id: str, job_end: Call, token: str = "") -> Grant | None:
@@ -125,16 +116,21 @@ async def _take_up(parts: Parts, stream_id: str, job_end: Call, token: str = "")
         await _leave(parts, stream_id, record, claimed)
         return None
     _count("first", now_ms - record.created_ms)
-    owned = _owned(record, ask, claimed, attempts=1)
-    writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
-    return Grant(stream_id, owned, writer, "first", claimed.log, confirmed_s=asked_s)
+    owned = _owned(parts, record, ask.token, claimed.attempt, attempts=1)
+    return _grant(parts, stream_id, owned, "first", claimed.log, asked_s)
 
 
-def _owned(record: Record, ask: Claim, claimed: Claimed, attempts: int) -> Record:
+def _owned(parts: Parts, record: Record, token: str, attempt: int, attempts: int) -> Record:
     """Return the record as the claim that was granted has left it."""
-    return replace(
-        record, status="running", attempt=claimed.attempt, attempts=attempts, token=ask.token, worker=ask.worker_id
-    )
+    return replace(record, status="running", attempt=attempt, attempts=attempts, token=token, worker=parts.worker_id)
+
+
+def _grant(
+    parts: Parts, stream_id: str, owned: Record, reason: AttemptReason, entries: Sequence[Entry], confirmed_s: float
+) -> Grant:
+    """Return the grant of a stream whose record is ``owned`` by now."""
+    writer = StreamWriter(stream_id, owned, parts.settings.buffer_bytes)
+    return Grant(stream_id, owned, writer, reason, entries, confirmed_s=confirmed_s)
 
 
 async def _leave(parts: Parts, stream_id: str, record: Record | None, claimed: Claimed) -> None:

@@ -31,10 +31,8 @@ _LOOK_S = 1.0
 """How often it is seen whether what Redis knows of the vacancies is still true."""
 _TELL_S = 5.0
 """How often they are told even so: Redis, or who believed this worker dead, may have dropped them."""
-
 _SPARED = 8
 """One in so many free slots, and one more, is no vacancy: jobs may take some before Redis is told again."""
-
 _MOST = 16
 """Vacancies told at a time: a burst goes by jobs, which a worker takes as it can, while the leases of streams that are
 its own already run."""

@@ -27,18 +27,12 @@ log = structlog.get_logger()
 
 _REFUSED_S = 0.25
 """After this a stream that Redis has refused is tried again; meanwhile the others go on."""
-
-
 _END_FOLLOWS_S = 0.02
 """How long an answer's last events wait for its end, which is written once the provider's connection is done with."""
-
-
 _PER_ENTRY_S = 0.003
 """How far apart two appends begin for each entry of the first: it matters from about 330 entries a second on."""
 _SHORTEST_PAUSE_S = 0.001
 """The event loop's timers tick in milliseconds."""
-
-
 _TOLD_S = 1.0
 """Refusals are logged no more often than this."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from relay.at_once import FIRST_ENTRY, AtOnce
+from relay.at_once import AtOnce
 from relay.live.hub import Hub
 from relay.start import Started, Starter
 from relay.start_order import StartOrder
@@ -22,7 +22,7 @@ from shared.entry import Entry, encode_blob
 from shared.events import Event, StartEvent
 from shared.jobs import JobQueue
 from shared.leases import Leases
-from shared.offset import NO_ENTRY, new_stream_id
+from shared.offset import FIRST_ENTRY, NO_ENTRY, new_stream_id
 from shared.record import Record
 from shared.request import StreamRequest
 from shared.settings import Settings
