@@ -8,8 +8,8 @@ RUN python3 -m venv --without-pip /opt/tailrace
 
 # The dependencies change more rarely than the code: a layer of their own.
 COPY requirements/build.lock requirements/run.lock requirements/
-RUN pip install --require-hashes -r requirements/build.lock \
- && pip --python /opt/tailrace/bin/python install --only-binary :all: --require-hashes -r requirements/run.lock
+RUN pip install --no-deps --require-hashes -r requirements/build.lock \
+ && pip --python /opt/tailrace/bin/python install --no-deps --only-binary :all: --require-hashes -r requirements/run.lock
 
 COPY pyproject.toml README.md LICENSE ./
 COPY clients clients

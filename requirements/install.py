@@ -96,11 +96,15 @@ def make_environment() -> None:
 
 
 def install_lock(title: str, *locks: str, options: tuple[str, ...] = ()) -> None:
-    """Install everything the lock files of these names pin, each download checked against its hash."""
+    """Install everything the lock files of these names pin, each download checked against its hash, and nothing else.
+
+    A lock names all that its packages need, so pip need not look for it: where it does, pips as old as Python 3.11's
+    take the newest release for a requirement with an extra, whatever is pinned, and then refuse it for want of a hash.
+    """
     files = [LOCKS / f"{name}.lock" for name in locks]
     progress = Progress(title, sum(len(_PIN.findall(file.read_text())) for file in files))
     requirements = [part for file in files for part in ("-r", str(file))]
-    _pip("install", "--require-hashes", *options, *requirements, progress=progress)
+    _pip("install", "--no-deps", "--require-hashes", *options, *requirements, progress=progress)
     progress.done()
 
 
@@ -148,7 +152,7 @@ def main(arguments: list[str]) -> int:
         install_lock("Installing Tailrace", "build", "run")
         if arguments == ["test"]:
             install_lock("Installing test tools", "test", options=("--no-build-isolation",))
-            install_lock("Installing the local model", "model", options=("--no-deps",))
+            install_lock("Installing the local model", "model")
         install_project()
     except (CannotInstallError, debian.CannotInstallError) as error:
         print(f"\ntailrace: {error}", file=sys.stderr)

